@@ -1,0 +1,224 @@
+package state
+
+// Command is one deterministic request to change the state.
+type Command struct {
+	// Session, Lane and Number say who asks and in which order (rule R2). Apply accepts only the next number of a lane
+	// (numbers begin at 1), answers a decided one with its recorded outcome, refuses gaps (CodeGap) and closed or unknown
+	// sessions (CodeSessionClosed). The zero Session is allowed for OpenSession and for what the metadata leader itself issues.
+	Session UUID
+	Lane    Lane
+	Number  uint64
+
+	// Settled: the session has seen the outcome of every number ≤ Settled of this lane, which may be forgotten. A session may
+	// have at most MaxUnsettled commands undecided or unforgotten; a command beyond gets CodeGap.
+	Settled uint64
+
+	Time int64 // ms since the epoch, when it was issued; the state keeps the maximum it has seen
+	Op   Op
+}
+
+// MaxUnsettled bounds the recorded outcomes of one lane.
+const MaxUnsettled = 1024
+
+// Op is what a command does. The types of this file are all there are.
+type Op interface{ opcode() opcode }
+
+// opcode is the stored number of an op; a number is never reused.
+type opcode uint8
+
+// LeaderInfo is the body of a fence entry: who leads the journal from there on.
+type LeaderInfo struct {
+	Session UUID // that the leader is about to open
+	Agent   string
+	Address string
+	Time    int64
+}
+
+// OpenSession lets a process issue commands. Result: Index (also the session's Opened); Number = its NodeID.
+type OpenSession struct {
+	Session UUID   // random, never reused: CodeSessionExists
+	NodeID  int32  // wanted; -1: choose the lowest id that no open session has and that no other name ever had
+	Agent   string // a stable name keeps its node id over restarts
+	Address string
+	Zone    string
+	Level   uint32
+}
+
+// CloseSession ends a session; its later commands are refused, its undecided objects may be swept. Idempotent.
+type CloseSession struct{ Session UUID }
+
+// RaiseLevel moves the state to a higher level. Refused with CodeLevel unless every open session announced it.
+type RaiseLevel struct{ Level uint32 }
+
+// CreateTopic creates a topic. CodeTopicExists if the name is taken (Result.Topic then names the one that is there).
+type CreateTopic struct {
+	Topic             UUID // random
+	Name              string
+	Partitions        int32 // ≥ 1
+	ReplicationFactor int16
+	Configs           []Config // validated by the caller
+}
+
+// DeleteTopic deletes a topic, its partitions, its producers' sequences and the offsets committed for it. CodeUnknownTopic.
+type DeleteTopic struct{ Topic UUID }
+
+// CreatePartitions raises the number of partitions. CodeUnknownTopic, CodeInvalidPartitions if Count is not larger.
+type CreatePartitions struct {
+	Topic UUID
+	Count int32 // in total, afterwards
+}
+
+// ResourceType tells what a config belongs to.
+type ResourceType uint8
+
+// The resource types, numbered as in Kafka's config resources.
+const (
+	ResourceTopic  ResourceType = 2
+	ResourceBroker ResourceType = 4
+)
+
+// AlterConfigs sets and removes overridden values of one resource, all or nothing; the caller has validated them against
+// the values that held at index Expect, and Apply refuses with CodeConflict if the resource's configs changed since.
+type AlterConfigs struct {
+	Type   ResourceType
+	Topic  UUID   // for ResourceTopic
+	Broker string // for ResourceBroker: node id in decimal, or "" for the default of all
+	Expect uint64 // index of the last change of this resource's configs that the caller saw; see Reader.ConfigVersion
+	Set    []Config
+	Remove []string
+}
+
+// CommitObject gives offsets to the batches of one uploaded object. Every batch gets its own BatchResult, in order;
+// the Result's own Code is CodeOK even if every batch was refused. The bytes of refused batches stay in the object and
+// are never served; an object of which nothing was accepted is garbage.
+type CommitObject struct {
+	Attempt uint32 // with the session and the command's Number, the ObjectName
+	Size    int64  // bytes of the whole object
+	Runs    []Run
+}
+
+// Run is the batches of one partition that lie one after the other in an object.
+type Run struct {
+	Topic       UUID
+	Partition   int32
+	Pos         int64  // of the first batch within the object, bytes
+	AcceptIndex uint64 // the journal index that the agent had applied when it accepted them
+	Batches     []Batch
+}
+
+// Batch is what the state needs to know of one record batch.
+type Batch struct {
+	Len           int32 // bytes
+	Attributes    int16 // as in the batch's header
+	Count         int32 // offsets it takes: last offset delta + 1
+	MaxTimestamp  int64 // ms since the epoch, or -1
+	ProducerID    int64 // -1: not idempotent
+	ProducerEpoch int16
+	FirstSequence int32
+}
+
+// SkipObject decides an object number without an object: its buffer was given up.
+type SkipObject struct{}
+
+// AllocateProducerIDs reserves Count producer ids for the agent to hand out. Result.Number is the first.
+type AllocateProducerIDs struct{ Count int32 }
+
+// ExpireProducers forgets producers that have been idle since before Before (ms), at most Limit of them. Result.Number: how many.
+type ExpireProducers struct {
+	Before int64
+	Limit  int32
+}
+
+// AdvanceLogStart moves a partition's log start forward, never back, at most to its watermark. Extents wholly below it
+// are dropped and their objects dereferenced. Result.Number: the log start afterwards.
+type AdvanceLogStart struct {
+	TopicPartition
+	Offset int64
+}
+
+// ClaimGroup makes the issuing session the coordinator of a group. Result.Index is the claim's id. CodeConflict if Replaces is not
+// the claim that stands (0: none); Result.Number then is the one that does.
+type ClaimGroup struct {
+	Group    string
+	Replaces uint64
+}
+
+// WriteGroup replaces the members of a group. CodeConflict unless Claim stands and belongs to the issuing session.
+// Creates the group if it has none.
+type WriteGroup struct {
+	Claim uint64
+	Group Group
+}
+
+// Group is a consumer group of the classic protocol as it is kept in the journal.
+type Group struct {
+	ID           string
+	State        GroupState
+	Generation   int32
+	ProtocolType string
+	Protocol     string // the chosen one; "" if none
+	Leader       string // member id
+	Changed      int64  // ms since the epoch, of the last change of State
+	Members      []Member
+}
+
+// GroupState is a durable state of a group. "PreparingRebalance" is not one: it lives in the coordinator only.
+type GroupState uint8
+
+// The durable states.
+const (
+	GroupEmpty      GroupState = 0
+	GroupCompleting GroupState = 1 // generation and members are known, assignments are not: Kafka's CompletingRebalance
+	GroupStable     GroupState = 2
+)
+
+// Member is one member of a group.
+type Member struct {
+	ID               string
+	Instance         string // group.instance.id, "" if none
+	ClientID         string
+	ClientHost       string
+	RebalanceTimeout int32 // ms
+	SessionTimeout   int32 // ms
+	Protocols        []Protocol
+	Assignment       []byte
+}
+
+// Protocol is one assignment protocol that a member offers.
+type Protocol struct {
+	Name     string
+	Metadata []byte
+}
+
+// CommitOffsets records a group's offsets, checked here against generation, member and instance, as Kafka's classic group
+// does: CodeIllegalGeneration, CodeUnknownMember, CodeFencedInstance, CodeRebalanceInProgress refuse all of them. Needs no claim. With
+// Generation < 0 and an empty Member the group must be unknown (it is created) or without members. Single partitions of
+// unknown topics are reported by Result.Partitions, in order, the others are committed.
+type CommitOffsets struct {
+	Group      string
+	Generation int32
+	Member     string
+	Instance   string
+	Offsets    []OffsetCommit
+}
+
+// OffsetCommit is one committed offset.
+type OffsetCommit struct {
+	TopicPartition
+	Offset      int64
+	LeaderEpoch int32
+	Metadata    string
+}
+
+// DeleteGroup deletes a group and its offsets. CodeNoSuchGroup, CodeGroupNotEmpty.
+type DeleteGroup struct{ Group string }
+
+// ExpireOffsets deletes offsets of groups that have had no members since before Before (ms), and then the groups that have
+// nothing left, at most Limit groups. Result.Number: how many groups lost something.
+type ExpireOffsets struct {
+	Before int64
+	Limit  int32
+}
+
+// NoteTrim records that the journal is deleted below Through, except for fences, so that a later trim does not begin anew.
+type NoteTrim struct{ Through uint64 }

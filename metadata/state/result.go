@@ -1,0 +1,70 @@
+package state
+
+// Code says how a command, or a part of one, ended. Codes are stored: a number is never reused.
+type Code uint16
+
+// The codes. agent/api maps each to a Kafka error in one table.
+const (
+	CodeOK                  Code = 0
+	CodeUnknownCommand      Code = 1 // never an outcome: it stops the replica
+	CodeGap                 Code = 2 // not the lane's next number, or too many unsettled
+	CodeSessionClosed       Code = 3
+	CodeSessionExists       Code = 4
+	CodeLevel               Code = 5
+	CodeForgotten           Code = 6 // a decided number whose outcome the session had settled
+	CodeTopicExists         Code = 10
+	CodeUnknownTopic        Code = 11 // topic or partition
+	CodeInvalidPartitions   Code = 12
+	CodeConflict            Code = 13
+	CodeOffsetOutOfRange    Code = 14
+	CodeOutOfOrderSequence  Code = 20
+	CodeUnknownProducer     Code = 21
+	CodeInvalidEpoch        Code = 22 // of a producer: lower than the one known for the partition
+	CodeDuplicateSequence   Code = 23 // older than the five batches that are remembered
+	CodeNoSuchGroup         Code = 30
+	CodeGroupNotEmpty       Code = 31
+	CodeUnknownMember       Code = 32
+	CodeIllegalGeneration   Code = 33
+	CodeFencedInstance      Code = 34
+	CodeRebalanceInProgress Code = 35
+	CodeInvalid             Code = 40 // the command is malformed: a bug of the issuer
+)
+
+// Result is the outcome of one command. It is recorded in the session until settled.
+type Result struct {
+	Code       Code
+	Index      uint64 // of the entry that decided it
+	Number     int64  // meaning depends on the op, see there
+	Topic      UUID   // CreateTopic: the topic of that name
+	Batches    []BatchResult
+	Partitions []Code // CommitOffsets: one for each offset; nil means all CodeOK
+}
+
+// BatchResult is the outcome of one batch of a CommitObject.
+type BatchResult struct {
+	Code      Code
+	Duplicate bool  // acknowledged before, with Base as its offset then
+	Base      int64 // base offset; -1 if refused
+	LogStart  int64 // of the partition, after this command
+}
+
+// Change is something that happened to the state, for those who watch it. Changes tell where to look, not what is there.
+type Change struct {
+	Index     uint64
+	Kind      ChangeKind
+	Topic     UUID  // ChangePartition, ChangeTopic
+	Partition int32 // ChangePartition
+	Group     string
+}
+
+// ChangeKind tells what changed.
+type ChangeKind uint8
+
+// The kinds of changes.
+const (
+	ChangePartition ChangeKind = 1 // watermark, stable offset, log start or extents of one partition
+	ChangeTopic     ChangeKind = 2 // a topic was created, deleted, extended or reconfigured
+	ChangeGroup     ChangeKind = 3 // claim, members or existence of a group; not its offsets
+	ChangeSession   ChangeKind = 4 // a session was opened or closed, or the leader changed
+	ChangeAll       ChangeKind = 5 // too much to tell: look at everything again
+)
