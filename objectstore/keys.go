@@ -12,8 +12,8 @@ import (
 //
 //	<cluster>/head                                the only mutable object
 //	<cluster>/journal/<index>                     one journal entry, created once; index in 20 decimal digits
-//	<cluster>/snapshot/<index>/manifest-<random>  manifest of a state image
-//	<cluster>/snapshot/shard-<random>             one immutable shard of an image
+//	<cluster>/snapshot/<index>-manifest-<random>  manifest of the state image taken at index
+//	<cluster>/snapshot/<index>-shard-<random>     one immutable shard, first written for the image taken at index
 //	<cluster>/data/<owner>/<number>-<attempt>     a segment; owner: 32 hex digits, number: 16 hex digits, attempt: decimal
 //	<cluster>/probe/<random>                      written and deleted by the start-up probe
 
@@ -61,12 +61,40 @@ func (k Keys) ParseJournal(key string) (uint64, error) {
 // SnapshotManifest is the name of a manifest of the image taken at index. Random makes it unique: two replicas may
 // snapshot the same index.
 func (k Keys) SnapshotManifest(index uint64, random [16]byte) string {
-	return fmt.Sprintf("%s/snapshot/%020d/manifest-%s", k.cluster, index, hex.EncodeToString(random[:]))
+	return k.snapshot(index, "manifest", random)
 }
 
-// SnapshotShard is the name of one immutable shard; random makes it unique.
-func (k Keys) SnapshotShard(random [16]byte) string {
-	return k.cluster + "/snapshot/shard-" + hex.EncodeToString(random[:])
+// SnapshotShard is the name of one immutable shard, first written for the image taken at index; random makes it unique.
+// Later images may name it too. The index tells a sweep that no image still to come can begin to name it.
+func (k Keys) SnapshotShard(index uint64, random [16]byte) string {
+	return k.snapshot(index, "shard", random)
+}
+
+func (k Keys) snapshot(index uint64, part string, random [16]byte) string {
+	return fmt.Sprintf("%s%020d-%s-%s", k.SnapshotPrefix(), index, part, hex.EncodeToString(random[:]))
+}
+
+// ParseSnapshot answers what SnapshotManifest or SnapshotShard printed.
+func (k Keys) ParseSnapshot(key string) (index uint64, manifest bool, random [16]byte, err error) {
+	bad := fmt.Errorf("%w: %q", ErrKey, key)
+	rest, ok := strings.CutPrefix(key, k.SnapshotPrefix())
+	if !ok {
+		return 0, false, random, bad
+	}
+	parts := strings.Split(rest, "-")
+	if len(parts) != 3 || len(parts[2]) != 32 || (parts[1] != "manifest" && parts[1] != "shard") {
+		return 0, false, random, bad
+	}
+	if index, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
+		return 0, false, random, bad
+	}
+	if _, err = hex.Decode(random[:], []byte(parts[2])); err != nil {
+		return 0, false, random, bad
+	}
+	if k.snapshot(index, parts[1], random) != key {
+		return 0, false, random, bad
+	}
+	return index, parts[1] == "manifest", random, nil
 }
 
 // SnapshotPrefix is what all manifests and shards start with.

@@ -89,6 +89,10 @@ type Trim struct {
 	Manifest [16]byte
 	Boundary uint64 // ≤ Snapshot+1; callers keep it one snapshot behind
 
+	// Base is the manifest that the new snapshot shares shards with (zero: none). It is published only if head names Base at
+	// the moment of the swap, so that shards which only older manifests name can be swept: nothing will ever name them again.
+	Base [16]byte
+
 	// From is the lowest index that may still need deleting. Every index in [From, boundary) for which Keep answers false is
 	// deleted; Keep answers true for fences, as applied history (never a LIST) knows them.
 	From uint64
