@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Every name in the bucket, relative to the store's own prefix. Nothing else may compose a key.
@@ -22,6 +24,24 @@ type Keys struct{ cluster string }
 
 // ErrKey is returned for a name that is not one of Leat's.
 var ErrKey = errors.New("not a name of this cluster")
+
+// CheckKey refuses what no driver takes as a key, so that every driver takes the same ones: a key has 1 to 1024 bytes of
+// UTF-8 without control characters or backslashes, in parts between slashes that are neither empty nor "." nor "..". Hence no
+// key leaves its folder or its prefix. Drivers call it first; the error also matches ErrNotApplied.
+func CheckKey(key string) error {
+	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {
+		return fmt.Errorf("%w: key %.80q: must have 1 to 1024 bytes of UTF-8", ErrNotApplied, key)
+	}
+	if strings.ContainsFunc(key, func(c rune) bool { return unicode.IsControl(c) || c == '\\' }) {
+		return fmt.Errorf("%w: key %.80q: control characters and backslashes are not allowed", ErrNotApplied, key)
+	}
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("%w: key %.80q: the part %q is not allowed", ErrNotApplied, key, part)
+		}
+	}
+	return nil
+}
 
 // NewKeys answers the names of cluster, which must be 1 to 64 characters of [a-zA-Z0-9._-] and not "." or "..".
 func NewKeys(cluster string) (Keys, error) {

@@ -10,8 +10,10 @@ package objectstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"math"
 	"time"
 )
 
@@ -19,14 +21,15 @@ import (
 // by the functions of keys.go. Every error is wrapped with the operation and the key, and matches one of the sentinels
 // below where one fits.
 type Store interface {
-	// Get opens the bytes of an object in range r. ErrNotFound if there is no such object; ErrRange if r begins beyond its
-	// end. A range that ends beyond the end of the object is cut there. The reader fails with an error (never a silent
+	// Get opens the bytes of an object in range r. ErrNotFound if there is no such object; ErrRange if r, unless it is the
+	// zero value, begins at or beyond its end. A range that ends beyond the end of the object is cut there. The reader fails with an error (never a silent
 	// short read: io.ErrUnexpectedEOF) when the connection breaks. Idempotent: may be retried freely.
 	Get(ctx context.Context, key string, r Range) (Object, error)
 
 	// Put stores body under key if condition c holds, atomically: no reader ever sees half an object. It answers the
 	// version of what it stored. ErrLost means that the condition did not hold: nothing was written by THIS attempt, and
-	// somebody else's (or an earlier, timed-out attempt of one's own) object may be there: read, then decide.
+	// somebody else's (or an earlier, timed-out attempt of one's own) object may be there: read, then decide. An error that
+	// matches ErrLost never matches ErrNotApplied.
 	// An error that matches ErrNotApplied certainly wrote nothing, now or later. Every other error is ambiguous: the object may
 	// exist now or appear later. Who retries: only a caller that knows what an earlier attempt of its own would mean.
 	Put(ctx context.Context, key string, body Body, c Condition) (Version, error)
@@ -62,6 +65,33 @@ type Version string
 type Range struct {
 	Offset int64 // first byte, ≥ 0
 	Length int64 // bytes; 0 means up to the end
+}
+
+// In answers the first byte and the number of bytes of r in an object of size bytes, or ErrRange. It is the one
+// definition of what a range means; like S3, it refuses a range of an empty object unless it is the zero value.
+func (r Range) In(size int64) (offset, length int64, err error) {
+	if r == (Range{}) {
+		return 0, size, nil
+	}
+	if err := r.Check(); err != nil {
+		return 0, 0, err
+	}
+	if r.Offset >= size {
+		return 0, 0, fmt.Errorf("%w: offset %d of %d bytes", ErrRange, r.Offset, size)
+	}
+	length = size - r.Offset
+	if r.Length > 0 {
+		length = min(length, r.Length)
+	}
+	return r.Offset, length, nil
+}
+
+// Check refuses a range with negative numbers, or one that ends beyond the largest offset, with ErrRange.
+func (r Range) Check() error {
+	if r.Offset < 0 || r.Length < 0 || r.Offset > math.MaxInt64-r.Length {
+		return fmt.Errorf("%w: offset %d, length %d", ErrRange, r.Offset, r.Length)
+	}
+	return nil
 }
 
 // Condition says when a Put may happen. The zero value is unconditional; Leat uses it only for probes.
