@@ -79,7 +79,7 @@ func TestWhatIsBuiltIsValidAndReadBack(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", codec, n), func(t *testing.T) {
 				want := some(n)
 				v := build(t, Options{Codec: codec, Producer: &Producer{ID: 7, Epoch: 3, BaseSequence: 40}}, want)
-				info, err := v.Validate(open)
+				info, err := Validate(v, open)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -113,7 +113,7 @@ func (a *appender) Write(p []byte) (int, error) {
 // Recompress answers a new batch with the same header and records, compressed by codec (broker-side compression.type); v itself if that is
 // its codec already. It decompresses and compresses in chunks and fails with TooLarge beyond DefaultMaxDecompressed. What it answers
 // may be larger than v: check max.message.bytes again. The caller validates first.
-func (v View) Recompress(codec Codec, level int) (View, error) {
+func Recompress(v View, codec Codec, level int) (View, error) {
 	from := v.Attributes().Codec()
 	if from == codec {
 		return v, nil
@@ -121,7 +121,7 @@ func (v View) Recompress(codec Codec, level int) (View, error) {
 	if !codec.Known() {
 		return nil, &Error{Kind: UnsupportedCompression, Message: fmt.Sprintf("unknown compression type id: %d", codec)}
 	}
-	c, done, err := v.walk(0, true)
+	c, done, err := walk(v, 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (v View) Recompress(codec Codec, level int) (View, error) {
 		}
 	}
 	if c.err != nil {
-		return nil, v.explain(c.err, 0, 0)
+		return nil, explain(v, c.err, 0, 0)
 	}
 	if closer != nil {
 		if err := closer.Close(); err != nil {

@@ -33,7 +33,7 @@ func (v View) Stamp(t TimestampType, maxTimestamp int64) {
 
 // StampAppendTime makes all records of the batch have the time ms at which they were appended
 // (message.timestamp.type=LogAppendTime). Ownership as for Stamp.
-func (v View) StampAppendTime(ms int64) { v.Stamp(LogAppendTime, ms) }
+func StampAppendTime(v View, ms int64) { v.Stamp(LogAppendTime, ms) }
 
 // sign stores the checksum of what the batch holds now.
 func (v View) sign() { binary.BigEndian.PutUint32(v[atCRC:], v.ComputeCRC()) }

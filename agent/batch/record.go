@@ -71,7 +71,7 @@ func (v View) Timestamp(r Record) int64 {
 // DefaultMaxDecompressed). It does not check the checksum, nor any rule: that is Validate's.
 func (v View) Records(maxDecompressed int64) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		c, done, err := v.walk(maxDecompressed, false)
+		c, done, err := walk(v, maxDecompressed, false)
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -85,12 +85,12 @@ func (v View) Records(maxDecompressed int64) iter.Seq2[Record, error] {
 			}
 			c.hold(length)
 			if c.err != nil {
-				yield(Record{}, v.explain(c.err, i, maxDecompressed))
+				yield(Record{}, explain(v, c.err, i, maxDecompressed))
 				return
 			}
 			s := c.record(length)
 			if c.err != nil {
-				yield(Record{}, v.explain(c.err, i, maxDecompressed))
+				yield(Record{}, explain(v, c.err, i, maxDecompressed))
 				return
 			}
 			if !yield(c.cut(s), nil) {
@@ -98,7 +98,7 @@ func (v View) Records(maxDecompressed int64) iter.Seq2[Record, error] {
 			}
 		}
 		if !c.atEnd() {
-			yield(Record{}, v.explain(c.err, count, maxDecompressed))
+			yield(Record{}, explain(v, c.err, count, maxDecompressed))
 		}
 	}
 }
@@ -125,7 +125,7 @@ func (c *cursor) cut(s shape) Record {
 func nothing() {}
 
 // walk begins a walk over the records. done must be called once.
-func (v View) walk(maxDecompressed int64, alone bool) (c cursor, done func(), err error) {
+func walk(v View, maxDecompressed int64, alone bool) (c cursor, done func(), err error) {
 	codec := v.Attributes().Codec()
 	if codec == None {
 		return cursor{buf: v.Payload()}, nothing, nil
@@ -135,7 +135,7 @@ func (v View) walk(maxDecompressed int64, alone bool) (c cursor, done func(), er
 	}
 	src, closeSrc, err := openPayload(codec, v.Payload(), alone)
 	if err != nil {
-		return c, nil, v.explain(err, 0, maxDecompressed)
+		return c, nil, explain(v, err, 0, maxDecompressed)
 	}
 	chunk := chunks.Get().(*[chunkSize]byte)
 	c = cursor{buf: chunk[:0], src: src, budget: budget(maxDecompressed)}
@@ -153,7 +153,7 @@ func budget(maxDecompressed int64) int64 {
 }
 
 // explain answers the *Error for what a cursor met at the record of that index. A nil err means that bytes were left over.
-func (v View) explain(err error, index int32, maxDecompressed int64) error {
+func explain(v View, err error, index int32, maxDecompressed int64) error {
 	switch err {
 	case nil:
 		return invalid("incorrect declared batch size, bytes still remain after %d records", index)

@@ -35,15 +35,15 @@ func (v View) Accept(i Info) { v.Stamp(i.TimestampType, i.MaxTimestamp) }
 //
 // Where it is stricter than Kafka: offset deltas must count up from 0 (Kafka re-encodes such a compressed batch and accepts such a plain
 // one), a record's length must match its fields also within compressed batches, and what a batch decompresses to is bounded.
-func (v View) Validate(r Rules) (Info, error) {
-	if err := v.validateHeader(r); err != nil {
+func Validate(v View, r Rules) (Info, error) {
+	if err := validateHeader(v, r); err != nil {
 		return Info{}, err
 	}
-	return v.validateRecords(r)
+	return validateRecords(v, r)
 }
 
 // validateHeader checks what can be told without the records.
-func (v View) validateHeader(r Rules) error {
+func validateHeader(v View, r Rules) error {
 	a := v.Attributes()
 	switch codec := a.Codec(); {
 	case v.Length() != len(v):
@@ -75,8 +75,8 @@ func (v View) validateHeader(r Rules) error {
 }
 
 // validateRecords walks over all records.
-func (v View) validateRecords(r Rules) (Info, error) {
-	c, done, err := v.walk(r.MaxDecompressed, true)
+func validateRecords(v View, r Rules) (Info, error) {
+	c, done, err := walk(v, r.MaxDecompressed, true)
 	if err != nil {
 		return Info{}, err
 	}
@@ -91,7 +91,7 @@ func (v View) validateRecords(r Rules) (Info, error) {
 		}
 		s := c.record(length)
 		if c.err != nil {
-			return Info{}, v.explain(c.err, i, r.MaxDecompressed)
+			return Info{}, explain(v, c.err, i, r.MaxDecompressed)
 		}
 		if s.offsetDelta != i {
 			return Info{}, invalid("record %d has offset delta %d: they must count up from 0", i, s.offsetDelta)
@@ -113,7 +113,7 @@ func (v View) validateRecords(r Rules) (Info, error) {
 		}
 	}
 	if !c.atEnd() {
-		return Info{}, v.explain(c.err, count, r.MaxDecompressed)
+		return Info{}, explain(v, c.err, count, r.MaxDecompressed)
 	}
 	if bad.count > 0 {
 		return Info{}, bad.error()
