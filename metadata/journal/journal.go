@@ -27,12 +27,13 @@ type Journal interface {
 
 	// Lead puts a fence with a fresh unique id into the slot after+1 and checks it (J3, J4). after is the index that the caller
 	// has applied, every entry up to it having come validated from Read or a snapshot. ErrBehind if the slot is taken: read on,
-	// apply, try again. ErrTrimmed if the journal was trimmed past what the caller knows: reload. body is carried by the
-	// fence entry and says who leads; the caller applies Term.Fence() as entry after+1 before appending.
+	// apply, try again. ErrTrimmed if the journal was trimmed past what the caller knows: reload. ErrUnknown if ctx ended
+	// before the fence was known to have landed: it may land later as a fence that nobody leads by; read on. body is carried
+	// by the fence entry and says who leads; the caller applies Term.Fence() as entry after+1 before appending.
 	Lead(ctx context.Context, after uint64, body []byte) (Term, error)
 
 	// Tip proves that nothing was committed beyond applied at a moment after the call began; ErrBehind if something was;
-	// ErrTrimmed if the caller is so late that it must reload. A leader may call it only with no append outstanding (R1).
+	// ErrTrimmed if the caller is so late that it must reload (either answer if both are true). A leader may call it only with no append outstanding (R1).
 	Tip(ctx context.Context, applied uint64) error
 
 	// Trim publishes a snapshot that is already readable, by one compare-and-swap of head, and then deletes entries below the
@@ -47,7 +48,8 @@ type Term interface {
 	// Fence is the entry that began the term.
 	Fence() Entry
 
-	// Append commits body as the next entry and answers it. ErrFenced: another leader took the slot; nothing of body was or
+	// Append commits body, at most MaxBody bytes (else ErrTooLarge, and the term goes on), as the next entry and answers it;
+	// body must not be changed afterwards. ErrFenced: another leader took the slot; nothing of body was or
 	// will be committed; the term is over. ErrUnknown: ctx ended before the outcome was known; the entry may be committed or
 	// may land later; the term is over, and a different entry is never composed for that slot. After either, every further
 	// Append answers ErrFenced.
@@ -76,7 +78,8 @@ type TermID [16]byte
 
 // Head is the content of the cluster's only mutable object. Snapshot and Boundary only grow.
 type Head struct {
-	Format   uint16   // of head itself
+	Format   uint16   // level of head itself
+	Driver   Driver   // that holds the entries: a bucket whose truth is elsewhere says so
 	Cluster  [16]byte // random id given at creation; binds journal, snapshots and data to each other
 	Snapshot uint64   // index of the newest published snapshot; 0: none
 	Manifest [16]byte // random part of that snapshot's manifest name
@@ -109,4 +112,9 @@ var (
 	ErrFormat  = errors.New("format is newer than this version of leat understands")
 	ErrCorrupt = errors.New("journal entry is corrupt")
 	ErrInUse   = errors.New("journal is in use by another process")
+
+	// ErrTooLarge: the body is larger than MaxBody; nothing was sent.
+	ErrTooLarge = errors.New("journal entry is too large")
+	// ErrMismatch: this journal and this bucket do not belong to each other, or the journal is kept by another driver.
+	ErrMismatch = errors.New("journal and bucket do not belong together")
 )
