@@ -1,0 +1,115 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+// Listener is one address that clients connect to. Several listeners reach one agent by different ways, inside and outside
+// of a VPC or of Docker, and each tells its clients its own advertised address. What comes between accept and the first
+// frame (PROXY protocol, TLS, SASL) will be a setting here.
+type Listener struct {
+	Name       string // unique, e.g. "default"; Request.Listener
+	Address    string // host:port to bind; port 0 picks a free one
+	Advertised string // host:port that Metadata and FindCoordinator name; empty means the bound address
+	Zone       string // of the clients that come in here and don't name one themselves; empty means the agent's
+}
+
+// Config is everything that can be set.
+type Config struct {
+	Listeners []Listener
+	Zone      string // the agent's own zone, may be empty
+
+	// MaxFrame is the largest request in bytes (Kafka's socket.request.max.bytes); a longer one closes the connection before
+	// anything is allocated for it.
+	MaxFrame int
+
+	// Memory is the budget in bytes for requests in flight, over all connections; when it is used up, connections stop being
+	// read until requests finish. One request at a time may overdraw it to complete a frame that is already half read.
+	Memory int64
+
+	MaxConnections      int // over all listeners; beyond it a new connection is closed at once
+	MaxConnectionsPerIP int // 0 means no limit (behind a balancer all clients have one address)
+	MaxInFlight         int // requests of one connection that have begun and are not answered
+
+	Idle         time.Duration // connections.max.idle.ms: a connection with nothing in progress is closed after this
+	FrameTimeout time.Duration // for each further MiB of a frame once it has begun, and for its wait for memory
+	WriteTimeout time.Duration // for each MiB of an answer; a client that does not read is cut off
+	Drain        time.Duration // after Serve's context ended, how long requests in progress may take
+}
+
+// Default is the configuration with one listener on 127.0.0.1:9092.
+func Default() Config {
+	return Config{
+		Listeners:      []Listener{{Name: "default", Address: "127.0.0.1:9092"}},
+		MaxFrame:       100 << 20,
+		Memory:         512 << 20,
+		MaxConnections: 32768,
+		MaxInFlight:    64,
+		Idle:           10 * time.Minute,
+		FrameTimeout:   30 * time.Second,
+		WriteTimeout:   30 * time.Second,
+		Drain:          5 * time.Second,
+	}
+}
+
+// minFrame is the shortest frame limit that makes sense: a request header with a client id.
+const minFrame = 1 << 10
+
+// Validate names the first setting that makes no sense.
+func (c Config) Validate() error {
+	if len(c.Listeners) == 0 {
+		return errors.New("no listener")
+	}
+	seen := map[string]bool{}
+	for _, l := range c.Listeners {
+		if l.Name == "" || seen[l.Name] {
+			return fmt.Errorf("listener %q: names must be given and unique", l.Name)
+		}
+		seen[l.Name] = true
+		if _, _, err := net.SplitHostPort(l.Address); err != nil {
+			return fmt.Errorf("listener %q: address %q: %w", l.Name, l.Address, err)
+		}
+		if err := validateAdvertised(l.Advertised); err != nil {
+			return fmt.Errorf("listener %q: advertised address %q: %w", l.Name, l.Advertised, err)
+		}
+	}
+	switch {
+	case c.MaxFrame < minFrame || c.MaxFrame > 1<<31-1:
+		return fmt.Errorf("max frame of %d bytes: must be %d to 2^31-1", c.MaxFrame, minFrame)
+	case c.Memory < int64(c.MaxFrame):
+		return fmt.Errorf("request memory of %d bytes is less than one frame of %d bytes", c.Memory, c.MaxFrame)
+	case c.MaxConnections < 1:
+		return fmt.Errorf("max connections %d: must be at least 1", c.MaxConnections)
+	case c.MaxConnectionsPerIP < 0:
+		return fmt.Errorf("max connections per address %d: must not be negative", c.MaxConnectionsPerIP)
+	case c.MaxInFlight < 1:
+		return fmt.Errorf("max requests in flight %d: must be at least 1", c.MaxInFlight)
+	case c.Idle <= 0 || c.FrameTimeout <= 0 || c.WriteTimeout <= 0:
+		return fmt.Errorf("idle %v, frame %v and write %v timeouts must be positive", c.Idle, c.FrameTimeout, c.WriteTimeout)
+	case c.Drain < 0:
+		return fmt.Errorf("drain time %v must not be negative", c.Drain)
+	}
+	return nil
+}
+
+// validateAdvertised refuses what clients could not connect to: no host, no port, the unspecified address.
+func validateAdvertised(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("port %q is not 1 to 65535", port)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("host %q is no address that a client can connect to", host)
+	}
+	return nil
+}
