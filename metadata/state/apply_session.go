@@ -1,0 +1,103 @@
+package state
+
+import "fmt"
+
+func (a *step) openSession(op OpenSession) Result {
+	if op.Session.IsZero() || op.NodeID < -1 || op.Level == 0 || tooLong(op.Agent, op.Address, op.Zone) {
+		return a.result(CodeInvalid)
+	}
+	if _, ok := a.sessions.get(op.Session); ok || a.sessions.hasEnded(op.Session) {
+		return a.result(CodeSessionExists)
+	}
+	if op.Level < a.level {
+		return a.result(CodeLevel)
+	}
+	if op.Agent != "" && a.nameOpen(op.Agent) {
+		return a.result(CodeConflict)
+	}
+	node, ok := a.takeNode(op)
+	if !ok {
+		return a.result(CodeConflict)
+	}
+	a.sessions.insert(&session{Session: Session{
+		ID: op.Session, NodeID: node, Agent: op.Agent, Address: op.Address, Zone: op.Zone,
+		Opened: a.index, Time: a.time, Level: op.Level,
+	}}, a.index)
+	a.changed(Change{Kind: ChangeSession})
+	return a.number(int64(node))
+}
+
+func (a *step) nameOpen(agent string) bool {
+	for s := range a.sessions.trie.all() {
+		if s.Agent == agent && !s.Closed {
+			return true
+		}
+	}
+	return false
+}
+
+// takeNode finds the session's node id. A name has one for ever; any other session gets one that nobody ever had, so that a
+// client which remembers an old broker id never takes another agent for it.
+func (a *step) takeNode(op OpenSession) (int32, bool) {
+	if op.Agent != "" {
+		if node, ok := a.misc.nodeOf(op.Agent); ok {
+			return node, op.NodeID == -1 || op.NodeID == node
+		}
+	}
+	node := op.NodeID
+	if node == -1 {
+		var ok bool
+		if node, ok = a.misc.freshNode(); !ok {
+			return 0, false
+		}
+	} else if a.misc.nodeUsed(node) {
+		return 0, false
+	}
+	a.misc.takeNode(node, op.Agent)
+	a.misc.touch(a.index)
+	return node, true
+}
+
+func (a *step) closeSession(op CloseSession) Result {
+	s, ok := a.sessions.get(op.Session)
+	if !ok || s.Closed {
+		return a.result(CodeOK)
+	}
+	s, _ = a.sessions.edit(op.Session, a.index)
+	for i := range s.lanes {
+		a.sessions.settle(s, i, s.lanes[i].decided())
+	}
+	s.Closed = true
+	a.sessions.rehash(s)
+	if a.objects.owners[s.ID] == 0 {
+		a.sessions.end(s, a.index)
+	}
+	a.changed(Change{Kind: ChangeSession})
+	return a.result(CodeOK)
+}
+
+// dereference is told of every extent that is dropped.
+func (a *step) dereference(o *object) {
+	if !a.objects.dereference(o) {
+		return
+	}
+	if s, ok := a.sessions.get(o.name.Owner); ok && s.Closed {
+		a.sessions.end(s, a.index)
+	}
+}
+
+func (a *step) raiseLevel(op RaiseLevel) (Result, error) {
+	if op.Level <= a.level {
+		return a.result(CodeOK), nil
+	}
+	for s := range a.sessions.trie.all() {
+		if !s.Closed && s.Level < op.Level {
+			return a.result(CodeLevel), nil
+		}
+	}
+	if op.Level > Level {
+		return Result{}, fmt.Errorf("%w: level %d", ErrLevel, op.Level)
+	}
+	a.level = op.Level
+	return a.result(CodeOK), nil
+}
