@@ -86,10 +86,11 @@ func (b *Builder) Build() (View, error) {
 	if o.Codec == None {
 		out.b = append(out.b, b.body...)
 	} else {
-		z, err := newCompressor(o.Codec, o.Level, out)
+		z, keep, err := openCompressor(o.Codec, o.Level, out)
 		if err != nil {
-			return nil, fmt.Errorf("compress with %s at level %d: %w", o.Codec, o.Level, err)
+			return nil, err
 		}
+		defer keep()
 		if _, err := z.Write(b.body); err != nil {
 			return nil, fmt.Errorf("compress with %s: %w", o.Codec, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -14,9 +15,42 @@ import (
 // DefaultLevel lets a codec choose how hard it tries: gzip −1, lz4 9 and zstd 3 in Kafka's counting (KIP-390).
 const DefaultLevel = 0
 
+// compressor compresses one payload after another: Reset, Write, Close.
+type compressor interface {
+	io.WriteCloser
+	Reset(w io.Writer)
+}
+
+// writers keeps compressors of DefaultLevel: a new one of zstd costs megabytes.
+var writers [codecs]sync.Pool
+
+// openCompressor answers a compressor to w, and what must be called once after its Close.
+func openCompressor(codec Codec, level int, w io.Writer) (compressor, func(), error) {
+	if level == DefaultLevel {
+		if z, ok := writers[codec].Get().(compressor); ok {
+			z.Reset(w)
+			return z, func() { keepCompressor(codec, z) }, nil
+		}
+	}
+	z, err := newCompressor(codec, level, w)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compress with %s at level %d: %w", codec, level, err)
+	}
+	if level != DefaultLevel {
+		return z, func() {}, nil
+	}
+	return z, func() { keepCompressor(codec, z) }, nil
+}
+
+// keepCompressor lets the next use have z, without a reference to what this one wrote.
+func keepCompressor(codec Codec, z compressor) {
+	z.Reset(io.Discard)
+	writers[codec].Put(z)
+}
+
 // newCompressor answers a writer that compresses to w in the form that Kafka's clients read. Levels are those of KIP-390: gzip 1–9 (and −1),
 // lz4 1–17, zstd −131072–22; 0 is DefaultLevel; snappy has none. They are mapped to the nearest that the library has.
-func newCompressor(codec Codec, level int, w io.Writer) (io.WriteCloser, error) {
+func newCompressor(codec Codec, level int, w io.Writer) (compressor, error) {
 	switch codec {
 	case Gzip:
 		if level == DefaultLevel {
@@ -94,6 +128,9 @@ func (w *snappyWriter) flush() error {
 	return err
 }
 
+// Reset begins a new stream to w.
+func (w *snappyWriter) Reset(to io.Writer) { w.w, w.begun, w.pending = to, false, w.pending[:0] }
+
 // Close writes what is left. It does not close the writer beneath.
 func (w *snappyWriter) Close() error {
 	if len(w.pending) == 0 && w.begun {
@@ -131,10 +168,11 @@ func Recompress(v View, codec Codec, level int) (View, error) {
 	var w io.Writer = out
 	var closer io.Closer
 	if codec != None {
-		z, err := newCompressor(codec, level, out)
+		z, keep, err := openCompressor(codec, level, out)
 		if err != nil {
-			return nil, fmt.Errorf("compress with %s at level %d: %w", codec, level, err)
+			return nil, err
 		}
+		defer keep()
 		w, closer = z, z
 	}
 	for {

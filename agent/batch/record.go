@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -152,6 +153,8 @@ func budget(maxDecompressed int64) int64 {
 	return maxDecompressed
 }
 
+var errCut = errors.New("the stream is cut")
+
 // explain answers the *Error for what a cursor met at the record of that index. A nil err means that bytes were left over.
 func explain(v View, err error, index int32, maxDecompressed int64) error {
 	switch err {
@@ -162,7 +165,7 @@ func explain(v View, err error, index int32, maxDecompressed int64) error {
 	case errBeyond, errVarint, errHeaders, errField, errLength:
 		return invalid("record %d of %d is malformed: %v", index, v.Count(), err)
 	case io.ErrUnexpectedEOF, io.EOF:
-		err = fmt.Errorf("the stream is cut")
+		err = errCut
 	}
-	return corrupt("failed to decompress the records (%s) at record %d: %v", v.Attributes().Codec(), index, err)
+	return invalid("failed to decompress the records (%s) at record %d: %v", v.Attributes().Codec(), index, err)
 }

@@ -8,6 +8,8 @@ import (
 // Rules are what a partition demands of a batch that a client produces. The zero value demands nothing but a well-formed batch; start
 // from a topic's configs.
 type Rules struct {
+	Topic           string        // for messages only
+	Partition       int32         // for messages only
 	Now             int64         // milliseconds since 1970; the append time
 	MaxBytes        int64         // max.message.bytes: bytes of the whole batch; 0: no limit
 	TimestampType   TimestampType // message.timestamp.type
@@ -33,8 +35,10 @@ func (v View) Accept(i Info) { v.Stamp(i.TimestampType, i.MaxTimestamp) }
 // that order. It changes nothing: call Accept with what it answers. Errors are *Error. A plain batch is checked without allocating, a
 // compressed one is decompressed in chunks of 64 KiB and thrown away.
 //
-// Where it is stricter than Kafka: offset deltas must count up from 0 (Kafka re-encodes such a compressed batch and accepts such a plain
-// one), a record's length must match its fields also within compressed batches, and what a batch decompresses to is bounded.
+// Where it is stricter than Kafka: offset deltas must count up from 0 (Kafka fails on such a compressed batch and accepts such a plain one),
+// a record's length must match its fields also within compressed batches, and what a batch decompresses to is bounded. Where Kafka 4.3 answers
+// UNKNOWN_SERVER_ERROR, an unknown codec is UnsupportedCompression and a payload that does not decompress is InvalidRecord: its
+// checksum was right, so sending it again, as CORRUPT_MESSAGE asks for, would not help.
 func Validate(v View, r Rules) (Info, error) {
 	if err := validateHeader(v, r); err != nil {
 		return Info{}, err
@@ -103,7 +107,7 @@ func validateRecords(v View, r Rules) (Info, error) {
 		info.MaxTimestamp = max(info.MaxTimestamp, timestamp)
 		switch {
 		case r.Compacted && s.keyLen < 0:
-			bad.add(i, InvalidRecord, "Compacted topic cannot accept message without key")
+			bad.addKeyless(i, r)
 		case r.TimestampType == CreateTime && timestamp != NoTimestamp:
 			if r.outOfRange(timestamp) {
 				bad.addTime(i, timestamp, r)
@@ -145,6 +149,14 @@ func (b *badRecords) add(index int32, kind Kind, message string) {
 	if len(b.errors) < MaxRecordErrors {
 		b.errors = append(b.errors, RecordError{Index: index, Message: message})
 	}
+}
+
+func (b *badRecords) addKeyless(index int32, r Rules) {
+	message := ""
+	if len(b.errors) < MaxRecordErrors {
+		message = fmt.Sprintf("Compacted topic cannot accept message without key in topic partition %s-%d", r.Topic, r.Partition)
+	}
+	b.add(index, InvalidRecord, message)
 }
 
 func (b *badRecords) addTime(index int32, timestamp int64, r Rules) {

@@ -81,7 +81,8 @@ func At(b []byte) (View, error) {
 const minLegacyLength = 14
 
 // Single answers the one batch that records must consist of, as Produce version 3 and later demand (KIP-98). No batch, a
-// second one, or a cut tail is InvalidRecord; what cannot be a batch is Corrupt.
+// second one, or a cut tail is InvalidRecord; what cannot be a batch is Corrupt. (Kafka drops a tail that is no whole batch and acknowledges the
+// rest; bytes that a client sent are not dropped silently here.)
 func Single(records []byte) (View, error) {
 	if len(records) == 0 {
 		return nil, invalid("produce requests must have at least one record batch per partition")
