@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Dump writes the annotated bytes of an encoded entry or head, one field a line, and fails as a decoder would, after
@@ -36,8 +37,9 @@ type printer struct {
 
 // field prints the next n bytes as hex with the meaning beside.
 func (p *printer) field(n int, name, format string, args ...any) {
-	fmt.Fprintf(p.w, "%06d  %-34s %-9s "+format+"\n",
+	line := fmt.Sprintf("%06d  %-34s %-9s "+format,
 		append([]any{p.pos, hex.EncodeToString(p.b[p.pos : p.pos+n]), name}, args...)...)
+	fmt.Fprintln(p.w, strings.TrimRight(line, " "))
 	p.pos += n
 }
 
