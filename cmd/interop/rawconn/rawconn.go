@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// timeout bounds each read and write, in both directions; long enough for a first rebalance.
-const timeout = 30 * time.Second
+// timeout bounds each read and write, long enough for a group's first rebalance.
+const timeout = 10 * time.Second // unless SetPatience says otherwise, for reads
 
 // maxFrame bounds an answer; the longest that a recorder asks for is far below.
 const maxFrame = 64 << 20
@@ -21,6 +21,7 @@ const maxFrame = 64 << 20
 // Conn is one connection. It is owned by one goroutine: answers are read in the order of the requests.
 type Conn struct {
 	conn     net.Conn
+	patience time.Duration // how long one read may take
 	clientID string
 	next     int32
 }
@@ -31,8 +32,11 @@ func Dial(addr, clientID string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{conn: c, clientID: clientID}, nil
+	return &Conn{conn: c, patience: timeout, clientID: clientID}, nil
 }
+
+// SetPatience bounds how long each later read may wait.
+func (c *Conn) SetPatience(d time.Duration) { c.patience = d }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.conn.Close() }
@@ -89,7 +93,7 @@ func (c *Conn) Write(frame []byte) error {
 // ReadFrame reads one answer: correlation id and body, without the length. It returns io.EOF when the other side has
 // closed the connection between two answers.
 func (c *Conn) ReadFrame() ([]byte, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
 		return nil, err
 	}
 	var size [4]byte
