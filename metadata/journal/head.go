@@ -26,7 +26,7 @@ func (d Driver) String() string {
 }
 
 // Grow answers the head after t was published, and whether that differs from h: head only grows. A Trim whose snapshot is
-// behind changes nothing; one of the same snapshot may only raise the boundary (the manifest published first stays). It
+// behind, or was built on another snapshot than h's, changes nothing; one of the same snapshot may only raise the boundary (the manifest published first stays). It
 // fails if t's boundary would lie beyond what its snapshot covers.
 func (h Head) Grow(t Trim) (Head, bool, error) {
 	if t.Boundary > t.Snapshot+1 {
@@ -34,6 +34,9 @@ func (h Head) Grow(t Trim) (Head, bool, error) {
 	}
 	if t.Snapshot < h.Snapshot {
 		return h, false, nil
+	}
+	if t.Snapshot > h.Snapshot && t.Base != ([16]byte{}) && t.Base != h.Manifest {
+		return h, false, nil // it names shards that a sweep may have deleted
 	}
 	next := h
 	if t.Snapshot > h.Snapshot {

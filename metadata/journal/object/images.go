@@ -1,0 +1,90 @@
+package object
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/leat-stream/leat/objectstore"
+)
+
+// Images keeps snapshots of the metadata in the bucket: shards, and manifests that name them. Both are immutable and have
+// random names, so that replicas that snapshot at the same time never meet. Safe for concurrent use.
+//
+// The store given to NewImages should retry: every method is idempotent, and is repeated by nobody else.
+type Images struct {
+	store objectstore.Store
+	keys  objectstore.Keys
+}
+
+// NewImages answers the snapshots of one cluster.
+func NewImages(store objectstore.Store, keys objectstore.Keys) *Images {
+	return &Images{store: store, keys: keys}
+}
+
+// PutShard stores a shard that the image at index is the first to need. The name is fresh, so a shard that is there already is
+// the answer of an earlier try.
+func (i *Images) PutShard(ctx context.Context, index uint64, id [16]byte, body []byte) error {
+	return i.put(ctx, i.keys.SnapshotShard(index, id), body)
+}
+
+// GetShard reads a shard. objectstore.ErrNotFound if it was swept: the image that names it is no longer the newest.
+func (i *Images) GetShard(ctx context.Context, index uint64, id [16]byte) ([]byte, error) {
+	return i.get(ctx, i.keys.SnapshotShard(index, id))
+}
+
+// PutManifest stores the manifest of the image at index, once all its shards are stored.
+func (i *Images) PutManifest(ctx context.Context, index uint64, id [16]byte, body []byte) error {
+	return i.put(ctx, i.keys.SnapshotManifest(index, id), body)
+}
+
+// GetManifest reads a manifest, which head names.
+func (i *Images) GetManifest(ctx context.Context, index uint64, id [16]byte) ([]byte, error) {
+	return i.get(ctx, i.keys.SnapshotManifest(index, id))
+}
+
+// Sweep deletes every shard and manifest that garbage picks. It may see less than there is; a later sweep sees the rest.
+func (i *Images) Sweep(ctx context.Context, garbage func(index uint64, manifest bool, id [16]byte) bool) error {
+	var keys []string
+	for info, err := range i.store.List(ctx, i.keys.SnapshotPrefix(), "") {
+		if err != nil {
+			return fmt.Errorf("sweep snapshots: %w", err)
+		}
+		index, manifest, id, err := i.keys.ParseSnapshot(info.Key)
+		if err != nil {
+			continue // not ours to delete
+		}
+		if garbage(index, manifest, id) {
+			keys = append(keys, info.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	if err := i.store.Delete(ctx, keys...); err != nil {
+		return fmt.Errorf("sweep snapshots: %w", err)
+	}
+	return nil
+}
+
+func (i *Images) put(ctx context.Context, key string, body []byte) error {
+	if _, err := i.store.Put(ctx, key, objectstore.NewBody(body), objectstore.IfAbsent()); err != nil {
+		return fmt.Errorf("write snapshot %s: %w", key, err)
+	}
+	return nil
+}
+
+func (i *Images) get(ctx context.Context, key string) ([]byte, error) {
+	o, err := i.store.Get(ctx, key, objectstore.Range{})
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot %s: %w", key, err)
+	}
+	body, err := io.ReadAll(o.Reader)
+	if closeErr := o.Reader.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot %s: %w", key, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,285 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Identity is what an agent tells about itself when it opens a session.
+type Identity struct {
+	Session state.UUID // fresh and random, never used before
+	NodeID  int32      // wanted broker id; -1: any
+	Agent   string     // stable name, or ""
+	Address string     // host:port that clients reach, for people who read an inspection
+	Zone    string
+}
+
+// Session numbers a process's commands and hands them to a Service, in order (rule R2). Commands of one lane are decided in
+// the order of the calls. What is waiting while a batch is being committed goes out together in the next one, so a busy
+// lane costs few journal entries and an idle one adds no wait.
+//
+// Each lane is owned by its goroutine in Run; callers only enqueue. A lane's queue holds at most laneQueue operations:
+// beyond, callers wait.
+type Session struct {
+	svc   Service
+	who   Identity
+	node  int32 // set by Open
+	now   func() time.Time
+	lanes map[state.Lane]*lane
+
+	dead     chan struct{} // closed once the session can never commit again
+	deadOnce sync.Once
+	deadErr  error // set before dead is closed
+}
+
+const (
+	laneQueue    = 1024 // calls that may wait in one lane
+	laneBatch    = 256  // commands that go out together; below state.MaxUnsettled
+	resendPause  = 20 * time.Millisecond
+	resendPauses = 6 // doublings of resendPause at most
+)
+
+// ErrSessionClosed: the session was closed by a command; this process must not commit anything any more.
+var ErrSessionClosed = errors.New("this agent's session is closed")
+
+// lane is one ordered stream. next and settled are owned by the lane's goroutine.
+type lane struct {
+	kind    state.Lane
+	calls   chan *call
+	next    uint64 // number of the next command
+	settled uint64 // every number up to it is decided and answered
+}
+
+// call is one Do of a caller; its operations get consecutive numbers.
+type call struct {
+	ops     []state.Op
+	first   uint64 // number that the caller expects for ops[0]; 0: any
+	results []state.Result
+	err     error
+	done    chan struct{}
+}
+
+// NewSession makes a session that is to be opened before its first command; now is the clock for the times in commands.
+func NewSession(svc Service, who Identity, now func() time.Time) *Session {
+	s := &Session{svc: svc, who: who, now: now, dead: make(chan struct{}), lanes: map[state.Lane]*lane{}}
+	for _, kind := range []state.Lane{state.LaneObjects, state.LaneOther} {
+		s.lanes[kind] = &lane{kind: kind, calls: make(chan *call, laneQueue), next: 1}
+	}
+	return s
+}
+
+// Open opens the session by a command. It is called once, before Run, and before NodeID is asked for.
+func (s *Session) Open(ctx context.Context) error {
+	results, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: state.OpenSession{
+		Session: s.who.Session, NodeID: s.who.NodeID, Agent: s.who.Agent, Address: s.who.Address, Zone: s.who.Zone, Level: state.Level,
+	}})
+	if err != nil {
+		return fmt.Errorf("open session %s: %w", s.who.Session, err)
+	}
+	if code := results[0].Code; code != state.CodeOK {
+		return fmt.Errorf("open session %s as broker %d named %q: refused with code %d", s.who.Session, s.who.NodeID, s.who.Agent, code)
+	}
+	s.node = int32(results[0].Number)
+	return nil
+}
+
+// Close closes the session by a command; nothing can be committed through it afterwards.
+func (s *Session) Close(ctx context.Context) error {
+	s.die(ErrSessionClosed)
+	_, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: state.CloseSession{Session: s.who.Session}})
+	return err
+}
+
+// ID is the session's id, which also owns its data objects.
+func (s *Session) ID() state.UUID { return s.who.Session }
+
+// NodeID is the agent's broker id.
+func (s *Session) NodeID() int32 { return s.node }
+
+// Service is the door that the session's commands go through.
+func (s *Session) Service() Service { return s.svc }
+
+// Do commits ops through the session's general lane and answers a result for each, once they are applied here. An error
+// means that the outcome is unknown (ctx ended, or the session died): it matches ErrUnknown, ErrFenced or ErrSessionClosed.
+func (s *Session) Do(ctx context.Context, ops ...state.Op) ([]state.Result, error) {
+	return s.do(ctx, state.LaneOther, 0, ops)
+}
+
+// DoObjects decides the objects first, first+1, … in order: each op is a CommitObject or a SkipObject. One caller at a
+// time, in order, without a gap.
+func (s *Session) DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error) {
+	return s.do(ctx, state.LaneObjects, first, ops)
+}
+
+// Ask reads the metadata; it makes a Session all that most users of the metadata need.
+func (s *Session) Ask(ctx context.Context, f Freshness, read func(state.Reader)) error {
+	return s.svc.Ask(ctx, f, read)
+}
+
+func (s *Session) do(ctx context.Context, kind state.Lane, first uint64, ops []state.Op) ([]state.Result, error) {
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	if len(ops) > laneBatch {
+		return nil, fmt.Errorf("%d operations at once, at most %d are possible: %w", len(ops), laneBatch, ErrNotApplied)
+	}
+	c := &call{ops: ops, first: first, done: make(chan struct{})}
+	select {
+	case <-s.dead:
+		return nil, s.deadErr
+	default:
+	}
+	select {
+	case s.lanes[kind].calls <- c:
+	case <-s.dead:
+		return nil, s.deadErr
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrNotApplied, context.Cause(ctx))
+	}
+	select {
+	case <-c.done:
+		return c.results, c.err
+	case <-s.dead:
+		select {
+		case <-c.done: // answered just before the session died
+			return c.results, c.err
+		default:
+			return nil, s.deadErr
+		}
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// Run sends the lanes' commands until ctx ends or the session can never commit again, which is the error it returns.
+func (s *Session) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, l := range s.lanes {
+		wg.Go(func() {
+			if err := s.runLane(ctx, l); err != nil {
+				s.die(err)
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	s.die(ErrStopped)
+	if errors.Is(s.deadErr, ErrStopped) {
+		return nil
+	}
+	return s.deadErr
+}
+
+func (s *Session) die(err error) {
+	s.deadOnce.Do(func() {
+		s.deadErr = err
+		close(s.dead)
+	})
+}
+
+func (s *Session) runLane(ctx context.Context, l *lane) error {
+	for {
+		var calls []*call
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-l.calls:
+			calls = append(calls, c)
+		}
+		calls = l.gather(calls)
+		commands, err := s.number(l, calls)
+		if err != nil {
+			return err
+		}
+		results, err := s.send(ctx, commands)
+		if err != nil {
+			return err
+		}
+		if err := l.answer(calls, results); err != nil {
+			return err
+		}
+	}
+}
+
+// gather adds what is waiting already, as far as a batch has room.
+func (l *lane) gather(calls []*call) []*call {
+	count := len(calls[0].ops)
+	for count < laneBatch/2 {
+		select {
+		case c := <-l.calls:
+			calls = append(calls, c)
+			count += len(c.ops)
+		default:
+			return calls
+		}
+	}
+	return calls
+}
+
+func (s *Session) number(l *lane, calls []*call) ([]state.Command, error) {
+	var commands []state.Command
+	now := s.now().UnixMilli()
+	for _, c := range calls {
+		if c.first != 0 && c.first != l.next {
+			return nil, fmt.Errorf("lane %d: caller numbers its command %d, the next is %d", l.kind, c.first, l.next)
+		}
+		for _, op := range c.ops {
+			commands = append(commands, state.Command{
+				Session: s.who.Session, Lane: l.kind, Number: l.next, Settled: l.settled, Time: now, Op: op,
+			})
+			l.next++
+		}
+	}
+	return commands, nil
+}
+
+// send commits the commands, resending them unchanged while the outcome is unknown. It fails only when the session is over.
+func (s *Session) send(ctx context.Context, commands []state.Command) ([]state.Result, error) {
+	pause := resendPause
+	for try := 0; ; try++ {
+		results, err := s.svc.Do(ctx, commands...)
+		switch {
+		case err == nil:
+			return results, nil
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrStopped):
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, ErrStopped
+		}
+		if try < resendPauses {
+			pause *= 2
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ErrStopped
+		}
+	}
+}
+
+// answer hands out the results. A lane-level refusal means that the session is closed, or that this code is wrong.
+func (l *lane) answer(calls []*call, results []state.Result) error {
+	for _, c := range calls {
+		c.results, results = results[:len(c.ops):len(c.ops)], results[len(c.ops):]
+		for _, r := range c.results {
+			switch r.Code {
+			case state.CodeSessionClosed:
+				return ErrSessionClosed
+			case state.CodeGap, state.CodeForgotten:
+				return fmt.Errorf("lane %d: command refused with code %d: %w", l.kind, r.Code, ErrSessionClosed)
+			}
+		}
+		l.settled += uint64(len(c.ops))
+		close(c.done)
+	}
+	return nil
+}
