@@ -1,0 +1,181 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// answer finishes what is in flight, in request order, writes the answers, and returns when nothing is left. On a dead
+// connection it still finishes everything, so that every request that has begun is finished exactly once.
+func (c *conn) answer() {
+	for {
+		c.mu.Lock()
+		if len(c.flight.queue) == 0 {
+			c.flight.queue, c.flight.answering = nil, false
+			c.mu.Unlock()
+			return
+		}
+		e := c.flight.queue[0]
+		c.mu.Unlock()
+
+		resp, ok := c.finish(e)
+		e.charge.release()
+		if ok {
+			c.s.metrics.count(e.header, time.Since(e.begun).Seconds(), resp)
+			if c.ctx.Err() == nil {
+				c.deliver(e, resp)
+			}
+		}
+
+		c.mu.Lock()
+		c.flight.queue[0] = nil
+		c.flight.queue = c.flight.queue[1:]
+		c.flight.active = time.Now()
+		if resp.Throttle > 0 {
+			c.flight.muted = c.flight.active.Add(resp.Throttle)
+		}
+		c.mu.Unlock()
+		select {
+		case c.wake <- struct{}{}:
+		default: // the reader has not looked since the last one, and will see this one too
+		}
+	}
+}
+
+// finish asks the handler for the answer; not ok if it panicked, and then the connection is dead.
+func (c *conn) finish(e *entry) (resp Response, ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked(e.header, v)
+			c.kill(reasonPanic, errPanic)
+		}
+	}()
+	resp = e.finish()
+	return resp, true
+}
+
+// deliver does what the answer says: write, write nothing, close.
+func (c *conn) deliver(e *entry, resp Response) {
+	switch {
+	case resp.Close:
+		c.kill(reasonHandler, errors.New("closed by the handler"))
+		return
+	case resp.NoReply:
+		return
+	case resp.Body == nil && resp.Message == nil:
+		c.s.log.Error("handler gave no answer", "api", shapes[e.header.Key].name, "version", e.header.Version)
+		c.kill(reasonPanic, errPanic)
+		return
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer func() {
+		if cap(*scratch) <= maxScratch {
+			scratches.Put(scratch)
+		}
+	}()
+	bufs, err := c.encode(e.header, resp, scratch)
+	if err != nil {
+		c.kill(reasonPanic, err)
+		return
+	}
+	if err := c.send(bufs); err != nil {
+		c.kill(reasonWrite, err)
+	}
+}
+
+// Answers are encoded into buffers that are used again, which is safe since send has written them when it returns. Large ones are
+// left to the garbage collector, that the pool does not keep what one large answer needed.
+const maxScratch = 256 << 10
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// encode makes the bytes of an answer; scratch backs them.
+func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffers, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked(h, v)
+			err = errPanic
+		}
+	}()
+	b := (*scratch)[:0]
+	var size int
+	if resp.Body != nil {
+		b = appendResponseHeader(b, h)
+		size = len(b)
+		bufs = append(bufs, b)
+		for _, piece := range resp.Body {
+			size += len(piece)
+			bufs = append(bufs, piece)
+		}
+	} else {
+		m := resp.Message
+		if m.Key() != h.Key {
+			return nil, fmt.Errorf("%w: answer to key %d is of key %d", errPanic, h.Key, m.Key())
+		}
+		m.SetVersion(h.Version)
+		if t, ok := m.(kmsg.SetThrottleResponse); ok && resp.Throttle > 0 {
+			t.SetThrottle(int32(min(resp.Throttle.Milliseconds(), math.MaxInt32)))
+		}
+		if room := recordBytes(m); room > cap(b) {
+			b = make([]byte, 0, room+room/64+4096)
+		}
+		b = m.AppendTo(appendResponseHeader(b, h))
+		size = len(b)
+		bufs = net.Buffers{b}
+	}
+	*scratch = b
+	if size-sizeBytes > math.MaxInt32 {
+		return nil, fmt.Errorf("%w: answer of %d bytes", errPanic, size)
+	}
+	binary.BigEndian.PutUint32(bufs[0], uint32(size-sizeBytes))
+	return bufs, nil
+}
+
+// recordBytes is how much room the records of a Fetch answer need, so that encoding them copies once.
+func recordBytes(m kmsg.Response) (n int) {
+	f, ok := m.(*kmsg.FetchResponse)
+	if !ok {
+		return 0
+	}
+	for i := range f.Topics {
+		for j := range f.Topics[i].Partitions {
+			n += 64 + len(f.Topics[i].Partitions[j].RecordBatches)
+		}
+	}
+	return n
+}
+
+// send writes all pieces, by one writev per MiB; each MiB gets WriteTimeout, so that a client that does not read can't hold
+// an answer for ever, and one that reads slowly gets it.
+func (c *conn) send(bufs net.Buffers) error {
+	for len(bufs) > 0 {
+		var batch net.Buffers
+		size := 0
+		for len(bufs) > 0 && size < nextDeadline {
+			n := min(len(bufs[0]), nextDeadline-size)
+			batch = append(batch, bufs[0][:n])
+			size += n
+			if n == len(bufs[0]) {
+				bufs = bufs[1:]
+			} else {
+				bufs[0] = bufs[0][n:]
+			}
+		}
+		if err := c.nc.SetWriteDeadline(time.Now().Add(c.s.cfg.WriteTimeout)); err != nil {
+			return err
+		}
+		n, err := batch.WriteTo(c.nc)
+		c.s.metrics.sent.Add(float64(n))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+var (
+	errSlow     = errors.New("rest of the frame did not come in time")
+	errNoMemory = errors.New("no memory for the rest of the frame in time")
+)
+
+// readFrame reads one frame, without its size, into memory of its own that is held by ch. A frame gets room as it arrives:
+// at first firstStep bytes, or as much as this client has already sent in one frame (up to nextDeadline), then twice what has
+// come. So what a client makes us allocate is in proportion to what it sends, never to what it announces.
+func (c *conn) readFrame(ch *charge) ([]byte, error) {
+	got, err := c.readPrefix()
+	if err != nil {
+		return nil, err
+	}
+	size, err := frameSize(c.r.prefix[:], c.s.cfg.MaxFrame)
+	if err != nil {
+		return nil, err
+	}
+	room := min(size, max(firstStep, c.r.trusted))
+	if err := c.grow(ch, int64(room)); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, room)
+	have := copy(frame, c.r.prefix[sizeBytes:got])
+	last := time.Time{} // when the whole frame must be there, once it overdraws the budget
+	for {
+		for have < len(frame) {
+			step := frame[have:min(len(frame), have+nextDeadline)]
+			if err := c.readStep(step, last); err != nil {
+				return nil, err
+			}
+			have += len(step)
+		}
+		if have == size {
+			c.r.trusted = min(max(c.r.trusted, size), nextDeadline)
+			return frame, nil
+		}
+		room := min(size, 2*len(frame))
+		if err := c.grow(ch, int64(room-len(frame))); err != nil {
+			return nil, err
+		}
+		if last.IsZero() && ch.overdrawn() { // others wait for it: it may not linger
+			last = time.Now().Add(c.s.cfg.FrameTimeout)
+		}
+		frame = append(make([]byte, 0, room), frame...)[:room]
+	}
+}
+
+// readPrefix waits for a frame to begin, as long as Idle, and reads its size and what has come of the fixed part of the
+// header; it answers how many bytes that is, at least sizeBytes. It never reads beyond the frame: a good one is longer.
+func (c *conn) readPrefix() (int, error) {
+	got := 0
+	deadline, err := c.idleDeadline()
+	for got < sizeBytes {
+		if err != nil {
+			return 0, err
+		}
+		if err = c.setReadDeadline(deadline); err != nil {
+			return 0, err
+		}
+		n, readErr := c.nc.Read(c.r.prefix[got:])
+		if got == 0 && n > 0 {
+			deadline = time.Now().Add(c.s.cfg.FrameTimeout)
+		}
+		got += n
+		switch {
+		case got >= sizeBytes:
+		case readErr == nil:
+		case !errors.Is(readErr, os.ErrDeadlineExceeded):
+			return 0, readErr
+		case c.isDraining():
+			return 0, errDrain
+		case got > 0:
+			return 0, errSlow
+		default:
+			deadline, err = c.idleDeadline()
+		}
+	}
+	return got, nil
+}
+
+// idleDeadline is when the connection will have been idle too long: never while a request is in flight, and Idle after the
+// last answer. errIdle if that is now.
+func (c *conn) idleDeadline() (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.flight.queue) > 0 {
+		return time.Now().Add(c.s.cfg.Idle), nil
+	}
+	deadline := c.flight.active.Add(c.s.cfg.Idle)
+	if !time.Now().Before(deadline) {
+		return deadline, errIdle
+	}
+	return deadline, nil
+}
+
+// readStep fills p within FrameTimeout, and before last if that is set.
+func (c *conn) readStep(p []byte, last time.Time) error {
+	deadline := time.Now().Add(c.s.cfg.FrameTimeout)
+	if !last.IsZero() && last.Before(deadline) {
+		deadline = last
+	}
+	if err := c.setReadDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.nc, p)
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case c.isDraining():
+		return errDrain
+	}
+	return errSlow
+}
+
+// setReadDeadline leaves the deadline alone that drain has set.
+func (c *conn) setReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight.draining {
+		return errDrain
+	}
+	return c.nc.SetReadDeadline(t)
+}
+
+func (c *conn) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flight.draining
+}
+
+// grow takes n bytes of the budget. A connection that holds nothing yet waits as long as it takes; one that does gives up
+// after FrameTimeout, so that half frames can't hold the budget for ever.
+func (c *conn) grow(ch *charge, n int64) error {
+	if ch.tryGrow(n) {
+		return nil
+	}
+	c.s.metrics.waits.Inc()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	defer context.AfterFunc(c.s.serving, cancel)()
+	if ch.holds() {
+		defer time.AfterFunc(c.s.cfg.FrameTimeout, cancel).Stop()
+	}
+	switch err := ch.grow(ctx, n); {
+	case err == nil:
+		return nil
+	case c.s.serving.Err() != nil:
+		return errDrain
+	case c.ctx.Err() != nil:
+		return c.ctx.Err()
+	}
+	return fmt.Errorf("%w: %d bytes more", errNoMemory, n)
+}

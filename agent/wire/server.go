@@ -1,0 +1,273 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Server owns the listeners and all connections.
+type Server struct {
+	cfg      Config // read-only, like versions, log, metrics and budget
+	versions Versions
+	log      *slog.Logger
+	metrics  *metrics
+	budget   *budget
+
+	// Set by Serve before any connection exists, read-only then.
+	handler  Handler
+	serving  context.Context // ends when draining begins
+	stopping <-chan struct{} // serving.Done()
+	hard     context.Context // ends when draining is given up; the parent of the connections' contexts
+
+	wg sync.WaitGroup // acceptors and connections
+
+	mu    sync.Mutex // guards bound and peers
+	bound []net.Listener
+	peers peers
+}
+
+// peers are the connections that are open.
+type peers struct {
+	all    map[*conn]struct{}
+	perIP  map[string]int
+	nextID uint64
+}
+
+// New checks cfg and registers the metrics in reg. versions says what is announced and served.
+func New(cfg Config, versions Versions, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, versions: versions, log: log, budget: &budget{limit: cfg.Memory}}
+	s.peers = peers{all: map[*conn]struct{}{}, perIP: map[string]int{}}
+	var err error
+	s.metrics, err = newMetrics(reg, s.budget)
+	return s, err
+}
+
+// Balancers drop connections that were silent for 350 s (AWS) or less; probes keep them alive and find dead peers within
+// two minutes.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 60 * time.Second, Interval: 15 * time.Second, Count: 4}
+
+// Listen binds all listeners or none; the error names the one that failed. Clients that connect wait until Serve.
+func (s *Server) Listen(ctx context.Context) error {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound != nil {
+		return errors.New("already listening")
+	}
+	var bound []net.Listener
+	for _, l := range s.cfg.Listeners {
+		nl, err := lc.Listen(ctx, "tcp", l.Address)
+		if err != nil {
+			for _, b := range bound {
+				_ = b.Close() // the error to report is the one at hand
+			}
+			return fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		bound = append(bound, nl)
+	}
+	s.bound = bound
+	return nil
+}
+
+// Addr is the address that the named listener is bound to, nil before Listen or for an unknown name.
+func (s *Server) Addr(name string) net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, nl := range s.bound {
+		if s.cfg.Listeners[i].Name == name {
+			return nl.Addr()
+		}
+	}
+	return nil
+}
+
+// Advertised is the host:port that clients of the named listener are told, the bound address if none was configured; "" for
+// an unknown name or before Listen.
+func (s *Server) Advertised(name string) string {
+	for _, l := range s.cfg.Listeners {
+		if l.Name == name && l.Advertised != "" {
+			return l.Advertised
+		}
+	}
+	if addr := s.Addr(name); addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
+// Close frees the ports of a server that was never served.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, nl := range s.bound {
+		_ = nl.Close() // closing twice is what can fail here
+	}
+}
+
+// Serve accepts connections and serves them with h until ctx ends; then it stops accepting and reading, lets requests in
+// progress finish within Config.Drain, closes all connections and returns when nothing is left running. It is called once,
+// after Listen. The error is nil after an orderly end; a listener that fails for good ends it with an error.
+func (s *Server) Serve(ctx context.Context, h Handler) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	s.start(ctx, hard, h)
+
+	s.mu.Lock()
+	bound := s.bound
+	s.mu.Unlock()
+	if bound == nil {
+		return errors.New("serving before listening")
+	}
+	failed := make(chan error, len(bound)) // room for every acceptor's one error
+	for i, nl := range bound {
+		s.wg.Go(func() {
+			if err := s.accept(nl, s.cfg.Listeners[i]); err != nil {
+				failed <- err
+				stop()
+			}
+		})
+	}
+	<-ctx.Done()
+	s.Close()
+	s.drain(giveUp)
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *Server) start(serving, hard context.Context, h Handler) {
+	s.handler, s.serving, s.stopping, s.hard = h, serving, serving.Done(), hard
+}
+
+// drain ends all connections, kindly at first.
+func (s *Server) drain(giveUp context.CancelFunc) {
+	for _, c := range s.open() {
+		c.drain()
+	}
+	done := make(chan struct{})
+	go func() { // ends with the wait below
+		s.wg.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(s.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	}
+	open := s.open()
+	s.log.Warn("connections did not finish in time, closing them", "connections", len(open), "after", s.cfg.Drain)
+	giveUp()
+	for _, c := range open {
+		c.kill(reasonDrain, nil)
+	}
+	<-done
+}
+
+func (s *Server) open() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*conn, 0, len(s.peers.all))
+	for c := range s.peers.all {
+		all = append(all, c)
+	}
+	return all
+}
+
+// accept takes connections until the listener is closed. Running out of descriptors or memory passes: it waits and goes on.
+func (s *Server) accept(nl net.Listener, l Listener) error {
+	wait := time.Duration(0)
+	for {
+		nc, err := nl.Accept()
+		if err == nil {
+			wait = 0
+			s.metrics.accepted.WithLabelValues(l.Name).Inc()
+			s.connect(nc, l)
+			continue
+		}
+		if s.serving.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("listener %q: %w", l.Name, err)
+		}
+		s.metrics.acceptFail.Inc()
+		if wait == 0 {
+			s.log.Warn("can't accept connections", "listener", l.Name, "error", err)
+		}
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(wait):
+		case <-s.stopping:
+			return nil
+		}
+	}
+}
+
+// connect serves one connection, or closes it at once if there are too many.
+func (s *Server) connect(nc net.Conn, l Listener) {
+	c := &conn{s: s, nc: nc, listener: l, host: hostOf(nc.RemoteAddr()), wake: make(chan struct{}, 1)}
+	c.flight.active = time.Now()
+	s.mu.Lock()
+	why := reason("")
+	switch {
+	case s.serving.Err() != nil:
+		why = reasonDrain
+	case len(s.peers.all) >= s.cfg.MaxConnections:
+		why = reasonLimit
+	case s.cfg.MaxConnectionsPerIP > 0 && s.peers.perIP[c.host] >= s.cfg.MaxConnectionsPerIP:
+		why = reasonLimitIP
+	}
+	if why != "" {
+		s.mu.Unlock()
+		s.metrics.closed.WithLabelValues(string(why)).Inc()
+		s.log.Debug("connection refused", "host", c.host, "listener", l.Name, "reason", string(why))
+		_ = nc.Close() // nothing was sent that could be lost
+		return
+	}
+	s.peers.nextID++
+	c.id = s.peers.nextID
+	c.ctx, c.end = context.WithCancel(s.hard)
+	s.peers.all[c] = struct{}{}
+	s.peers.perIP[c.host]++
+	s.mu.Unlock()
+	s.metrics.open.Inc()
+	s.wg.Go(func() {
+		defer s.forget(c)
+		c.run()
+	})
+}
+
+func (s *Server) forget(c *conn) {
+	s.metrics.open.Dec()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers.all, c)
+	if s.peers.perIP[c.host]--; s.peers.perIP[c.host] == 0 {
+		delete(s.peers.perIP, c.host)
+	}
+}
+
+// hostOf is the address without its port.
+func hostOf(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.IP.String()
+	}
+	return a.String()
+}

@@ -1,0 +1,45 @@
+package wire
+
+import (
+	"net/url"
+	"strings"
+)
+
+// zoneKeys are the spellings by which a client.id names its zone: ours, WarpStream's (ws_az, warpstream_az), AutoMQ's and
+// Inkless's (inkless_az, later diskless_az).
+var zoneKeys = map[string]bool{
+	"zone": true, "az": true, "ws_az": true, "warpstream_az": true, "automq_az": true, "inkless_az": true, "diskless_az": true,
+}
+
+// ZoneOf answers the zone that a client.id names as key=zone among parts separated by comma, semicolon, ampersand or space
+// ("app,zone=eu-1a"), in any of the spellings in use; "" if none. The first one that is not empty wins.
+func ZoneOf(clientID string) string {
+	if !strings.Contains(clientID, "=") {
+		return ""
+	}
+	for part := range strings.FieldsFuncSeq(clientID, func(r rune) bool { return strings.ContainsRune(",;& ", r) }) {
+		key, value, _ := strings.Cut(part, "=")
+		key = strings.ToLower(key)
+		if !zoneKeys[key] || value == "" {
+			continue
+		}
+		if key == "automq_az" { // AutoMQ's clients encode it as in a URL
+			if decoded, err := url.QueryUnescape(value); err == nil {
+				value = decoded
+			}
+		}
+		return value
+	}
+	return ""
+}
+
+// zone is the client's own word, else its listener's, else the agent's.
+func (c Config) zone(clientID string, l Listener) string {
+	if z := ZoneOf(clientID); z != "" {
+		return z
+	}
+	if l.Zone != "" {
+		return l.Zone
+	}
+	return c.Zone
+}
