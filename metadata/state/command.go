@@ -17,11 +17,14 @@ type Command struct {
 	Op   Op
 }
 
-// MaxUnsettled bounds the recorded outcomes of one lane.
+// MaxUnsettled bounds the recorded outcomes of one lane. A session that settles what it has seen never meets the bound.
 const MaxUnsettled = 1024
 
-// Op is what a command does. The types of this file are all there are.
-type Op interface{ opcode() opcode }
+// Op is what a command does. The types of this file are all there are, by value.
+type Op interface {
+	opcode() opcode
+	encode(*writer)
+}
 
 // opcode is the stored number of an op; a number is never reused.
 type opcode uint8

@@ -1,5 +1,7 @@
 package state
 
+import "fmt"
+
 // Code says how a command, or a part of one, ended. Codes are stored: a number is never reused.
 type Code uint16
 
@@ -68,3 +70,22 @@ const (
 	ChangeSession   ChangeKind = 4 // a session was opened or closed, or the leader changed
 	ChangeAll       ChangeKind = 5 // too much to tell: look at everything again
 )
+
+var codeNames = map[Code]string{
+	CodeOK: "ok", CodeUnknownCommand: "unknown-command", CodeGap: "gap", CodeSessionClosed: "session-closed",
+	CodeSessionExists: "session-exists", CodeLevel: "level", CodeForgotten: "forgotten", CodeTopicExists: "topic-exists",
+	CodeUnknownTopic: "unknown-topic", CodeInvalidPartitions: "invalid-partitions", CodeConflict: "conflict",
+	CodeOffsetOutOfRange: "offset-out-of-range", CodeOutOfOrderSequence: "out-of-order-sequence",
+	CodeUnknownProducer: "unknown-producer", CodeInvalidEpoch: "invalid-epoch", CodeDuplicateSequence: "duplicate-sequence",
+	CodeNoSuchGroup: "no-such-group", CodeGroupNotEmpty: "group-not-empty", CodeUnknownMember: "unknown-member",
+	CodeIllegalGeneration: "illegal-generation", CodeFencedInstance: "fenced-instance",
+	CodeRebalanceInProgress: "rebalance-in-progress", CodeInvalid: "invalid",
+}
+
+// String names the code, for logs and inspections.
+func (c Code) String() string {
+	if name, ok := codeNames[c]; ok {
+		return name
+	}
+	return fmt.Sprintf("code-%d", uint16(c))
+}
