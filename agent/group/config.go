@@ -1,0 +1,68 @@
+package group
+
+import (
+	"fmt"
+	"time"
+)
+
+// MaxGroupID bounds the length of a group id, in bytes: the longest string that Kafka's own protocol and records hold.
+const MaxGroupID = 32767
+
+// Config holds the knobs of the coordinator; the names in the comments are Kafka's, whose defaults they have.
+type Config struct {
+	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms: an empty group waits so long for more members
+	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
+	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms
+	NewMemberTimeout      time.Duration // a JoinGroup of a new member that waits longer is given up
+	MaxSize               int           // group.max.size, members of one group; Kafka sets no bound
+	OffsetMetadataMax     int           // offset.metadata.max.bytes, of one partition; counted as Kafka does, in UTF-16 units
+	OffsetsRetention      time.Duration // offsets.retention.minutes
+	OffsetsCheckInterval  time.Duration // offsets.retention.check.interval.ms
+
+	MaxGroupBytes    int64         // of one group in the journal: members, protocols, assignments
+	MaxCommitBytes   int64         // of one OffsetCommit in the journal
+	MaxNewcomerBytes int64         // of all members and member ids that are in no journal yet, over all groups
+	WriteTimeout     time.Duration // so long is waited for the metadata; then the outcome counts as unknown
+}
+
+// Default answers Kafka's defaults, and bounds of memory where Kafka has none.
+func Default() Config {
+	return Config{
+		InitialRebalanceDelay: 3 * time.Second,
+		MinSessionTimeout:     6 * time.Second,
+		MaxSessionTimeout:     30 * time.Minute,
+		NewMemberTimeout:      5 * time.Minute,
+		MaxSize:               10_000,
+		OffsetMetadataMax:     4096,
+		OffsetsRetention:      7 * 24 * time.Hour,
+		OffsetsCheckInterval:  10 * time.Minute,
+		MaxGroupBytes:         4 << 20,
+		MaxCommitBytes:        1 << 20,
+		MaxNewcomerBytes:      64 << 20,
+		WriteTimeout:          10 * time.Second,
+	}
+}
+
+// Validate reports the first value that makes no sense.
+func (c Config) Validate() error {
+	switch {
+	case c.InitialRebalanceDelay < 0:
+		return fmt.Errorf("initial rebalance delay %v is negative", c.InitialRebalanceDelay)
+	case c.MinSessionTimeout <= 0 || c.MaxSessionTimeout < c.MinSessionTimeout:
+		return fmt.Errorf("session timeouts from %v to %v are no range", c.MinSessionTimeout, c.MaxSessionTimeout)
+	case c.NewMemberTimeout <= 0 || c.WriteTimeout <= 0:
+		return fmt.Errorf("new member timeout %v and write timeout %v must be positive", c.NewMemberTimeout, c.WriteTimeout)
+	case c.MaxSize < 1:
+		return fmt.Errorf("a group of at most %d members is no group", c.MaxSize)
+	case c.OffsetMetadataMax < 0:
+		return fmt.Errorf("offset metadata bound %d is negative", c.OffsetMetadataMax)
+	case c.OffsetsRetention <= 0 || c.OffsetsCheckInterval <= 0:
+		return fmt.Errorf("offsets retention %v and its check interval %v must be positive",
+			c.OffsetsRetention, c.OffsetsCheckInterval)
+	case c.MaxGroupBytes <= 0 || c.MaxGroupBytes > 8<<20 || c.MaxCommitBytes <= 0 || c.MaxCommitBytes > 8<<20:
+		return fmt.Errorf("bounds of %d bytes a group and %d a commit do not fit a journal entry", c.MaxGroupBytes, c.MaxCommitBytes)
+	case c.MaxNewcomerBytes <= 0:
+		return fmt.Errorf("newcomer bound of %d bytes lets nobody join", c.MaxNewcomerBytes)
+	}
+	return nil
+}

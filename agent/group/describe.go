@@ -1,0 +1,166 @@
+package group
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// stateDead is what Kafka calls a group that does not exist.
+const stateDead = "Dead"
+
+// typeClassic is the group type of the classic protocol (KIP-848).
+const typeClassic = "classic"
+
+// Listing is a group as ListGroups shows it. Its type is always "classic".
+type Listing struct {
+	ID, ProtocolType string
+	State            string // "Empty", "PreparingRebalance", "CompletingRebalance", "Stable"
+}
+
+// Description is a group as DescribeGroups shows it.
+type Description struct {
+	Listing           // State "Dead" if there is no such group
+	Protocol string   // "" unless stable
+	Members  []Detail // with subscription and assignment only if stable
+	Err      error    // nil, ErrNoSuchGroup, ErrInvalidGroupID, ErrNotCoordinator, ErrCoordinatorNotAvailable
+}
+
+// Detail is a member as DescribeGroups shows it.
+type Detail struct {
+	ID, Instance, ClientID, ClientHost string
+	Metadata, Assignment               []byte
+}
+
+// List answers all groups, ordered by id. states and types, as in KIP-518 and KIP-848, restrict it unless they are empty;
+// case does not matter. Error: ErrCoordinatorNotAvailable.
+func (c *Coordinator) List(ctx context.Context, states, types []string) ([]Listing, error) {
+	all := map[string]Listing{}
+	err := c.door.Ask(ctx, metadata.Fresh(), func(r state.Reader) {
+		for id := range r.Groups() {
+			if d, ok := r.Group(id); ok {
+				all[id] = Listing{ID: id, ProtocolType: d.ProtocolType, State: durablePhase(&d).String()}
+			}
+		}
+	})
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	c.mu.Lock()
+	for id, a := range c.groups {
+		if l := a.listing.Load(); l != nil && l.State != phaseEmpty.String() {
+			all[id] = *l
+		}
+	}
+	c.mu.Unlock()
+	listed := make([]Listing, 0, len(all))
+	for _, l := range all {
+		if passes(states, l.State) && passes(types, typeClassic) {
+			listed = append(listed, l)
+		}
+	}
+	slices.SortFunc(listed, func(a, b Listing) int { return cmp.Compare(a.ID, b.ID) })
+	return listed, nil
+}
+
+func passes(filter []string, value string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
+}
+
+// Describe answers a Description for each id, in their order.
+func (c *Coordinator) Describe(ctx context.Context, ids []string) []Description {
+	all := make([]Description, len(ids))
+	for i, id := range ids {
+		all[i] = c.describe(ctx, id)
+	}
+	return all
+}
+
+func (c *Coordinator) describe(ctx context.Context, id string) Description {
+	failed := func(err error) Description { return Description{Listing: Listing{ID: id}, Err: err} }
+	if len(id) > MaxGroupID {
+		return failed(ErrInvalidGroupID)
+	}
+	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.answer(g.describe(), nil) })
+	if err == nil && d.State != phaseEmpty.String() {
+		return d
+	}
+	if err != nil && err != errAbsent {
+		return failed(err)
+	}
+	// Without members, memory has nothing to tell that the journal has not.
+	found := false
+	var held state.Group
+	if err := c.door.Ask(ctx, metadata.Fresh(), func(r state.Reader) { held, found = r.Group(id) }); err != nil {
+		return failed(unavailable(err))
+	}
+	if !found {
+		return Description{Listing: Listing{ID: id, State: stateDead}, Err: ErrNoSuchGroup}
+	}
+	return restore(&c.cfg, held, time.Now()).describe()
+}
+
+func (g *group) describe() Description {
+	d := Description{Listing: Listing{ID: g.id, ProtocolType: g.protocolType, State: g.phase.String()}}
+	for _, m := range g.roster.order {
+		detail := Detail{ID: m.id, Instance: m.instance, ClientID: m.clientID, ClientHost: m.clientHost}
+		if g.phase == phaseStable {
+			detail.Metadata, detail.Assignment = m.metadata(g.protocol), m.assignment
+		}
+		d.Members = append(d.Members, detail)
+	}
+	if g.phase == phaseStable {
+		d.Protocol = g.protocol
+	}
+	return d
+}
+
+// durablePhase is the phase of a group of which nothing but the journal's knowledge is known.
+func durablePhase(d *state.Group) phase {
+	switch {
+	case len(d.Members) == 0:
+		return phaseEmpty
+	case d.State == state.GroupCompleting:
+		return phaseCompleting
+	}
+	return phaseStable
+}
+
+// Delete deletes groups and their offsets, and answers an error for each: nil, ErrGroupNotEmpty, ErrNoSuchGroup, ErrInvalidGroupID,
+// ErrCoordinatorNotAvailable (then it may be deleted now or later).
+func (c *Coordinator) Delete(ctx context.Context, ids []string) []error {
+	errs := make([]error, len(ids))
+	for i, id := range ids {
+		errs[i] = c.delete(ctx, id)
+	}
+	return errs
+}
+
+func (c *Coordinator) delete(ctx context.Context, id string) error {
+	if len(id) > MaxGroupID {
+		return ErrInvalidGroupID
+	}
+	// Who is about to join an empty group is known to memory alone.
+	_, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[struct{}], _ time.Time) {
+		var err error
+		if g.phase != phaseEmpty {
+			err = ErrGroupNotEmpty
+		}
+		w.answer(struct{}{}, err)
+	})
+	if err != nil && err != errAbsent {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.WriteTimeout)
+	defer cancel()
+	results, err := c.door.Do(ctx, state.DeleteGroup{Group: id})
+	if err != nil {
+		return unavailable(err)
+	}
+	return codeError(results[0].Code)
+}

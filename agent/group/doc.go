@@ -1,0 +1,17 @@
+// Package group coordinates consumer groups: Kafka's classic protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup), committed
+// offsets, and the calls that look at groups.
+//
+//	request ──► Coordinator ──► actor (one goroutine per group held in memory) ──► group (pure: phase, members, deadlines)
+//	                              │  claims, loads, one write in flight                  │ wants a write
+//	                              └──────────────► Door ◄────────────────────────────────┘
+//
+// What the journal knows of a group is generation, members and assignment; what only memory knows is who is rejoining
+// right now ("PreparingRebalance"), which member ids were handed out but not used, and when sessions end. JoinGroup is
+// answered only after generation and members are in the state, SyncGroup only after the assignment is (rule R11). So an agent
+// may be killed between any two steps: the next coordinator claims the group, gives every member a whole session again, and
+// goes on with the same generation.
+//
+// The package must never answer from memory without holding the group's claim, never guess the outcome of a write (it
+// forgets the group, claims it anew, and reads what is there), never let a timeout decide more than who is asked to rejoin,
+// and knows no wire format: agent/api translates.
+package group

@@ -1,0 +1,73 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// The errors of the package. agent/api maps each to the Kafka error in the comment.
+var (
+	// ErrCoordinatorNotAvailable (COORDINATOR_NOT_AVAILABLE, retriable): not running, the metadata cannot be reached, the
+	// outcome of a write is unknown, or a bound of memory is reached.
+	ErrCoordinatorNotAvailable = errors.New("group coordinator not available")
+	// ErrNotCoordinator (NOT_COORDINATOR): the claim on the group is lost.
+	ErrNotCoordinator = errors.New("not the coordinator of the group")
+	// ErrUnknownMember (UNKNOWN_MEMBER_ID): the client must join again without a member id.
+	ErrUnknownMember = errors.New("unknown member id")
+	// ErrIllegalGeneration (ILLEGAL_GENERATION).
+	ErrIllegalGeneration = errors.New("illegal generation")
+	// ErrFencedInstance (FENCED_INSTANCE_ID): another member id has the group.instance.id now (KIP-345).
+	ErrFencedInstance = errors.New("group instance id is fenced")
+	// ErrRebalanceInProgress (REBALANCE_IN_PROGRESS): the client must join again.
+	ErrRebalanceInProgress = errors.New("rebalance in progress")
+	// ErrInconsistentProtocol (INCONSISTENT_GROUP_PROTOCOL): another protocol type, or no protocol that all members offer.
+	ErrInconsistentProtocol = errors.New("inconsistent group protocol")
+	// ErrInvalidSessionTimeout (INVALID_SESSION_TIMEOUT).
+	ErrInvalidSessionTimeout = errors.New("invalid session timeout")
+	// ErrInvalidGroupID (INVALID_GROUP_ID): empty where that is not allowed, or longer than MaxGroupID.
+	ErrInvalidGroupID = errors.New("invalid group id")
+	// ErrMemberIDRequired (MEMBER_ID_REQUIRED): join again with the member id of the answer (KIP-394).
+	ErrMemberIDRequired = errors.New("member id required")
+	// ErrGroupFull (GROUP_MAX_SIZE_REACHED): Config.MaxSize members, or Config.MaxGroupBytes.
+	ErrGroupFull = errors.New("group is full")
+	// ErrNoSuchGroup (GROUP_ID_NOT_FOUND; OffsetCommit before version 9: ILLEGAL_GENERATION; DescribeGroups before version 6: no
+	// error, state Dead).
+	ErrNoSuchGroup = errors.New("no such group")
+	// ErrGroupNotEmpty (NON_EMPTY_GROUP).
+	ErrGroupNotEmpty = errors.New("group has members")
+	// ErrMetadataTooLarge (OFFSET_METADATA_TOO_LARGE).
+	ErrMetadataTooLarge = errors.New("offset metadata too large")
+	// ErrCommitTooLarge (INVALID_COMMIT_OFFSET_SIZE): the whole request exceeds Config.MaxCommitBytes.
+	ErrCommitTooLarge = errors.New("offset commit too large")
+	// ErrAssignmentTooLarge (UNKNOWN_SERVER_ERROR, as Kafka answers when a group does not fit one record).
+	ErrAssignmentTooLarge = errors.New("assignment too large")
+	// ErrUnknownPartition (UNKNOWN_TOPIC_OR_PARTITION).
+	ErrUnknownPartition = errors.New("unknown topic or partition")
+)
+
+// codeError tells what a refusal by Apply means to the client.
+func codeError(code state.Code) error {
+	switch code {
+	case state.CodeOK:
+		return nil
+	case state.CodeNoSuchGroup:
+		return ErrNoSuchGroup
+	case state.CodeGroupNotEmpty:
+		return ErrGroupNotEmpty
+	case state.CodeUnknownMember:
+		return ErrUnknownMember
+	case state.CodeIllegalGeneration:
+		return ErrIllegalGeneration
+	case state.CodeFencedInstance:
+		return ErrFencedInstance
+	case state.CodeRebalanceInProgress:
+		return ErrRebalanceInProgress
+	case state.CodeUnknownTopic:
+		return ErrUnknownPartition
+	case state.CodeConflict:
+		return ErrNotCoordinator
+	}
+	return fmt.Errorf("%w: command refused with code %d", ErrCoordinatorNotAvailable, code)
+}

@@ -1,0 +1,77 @@
+package group
+
+import (
+	"context"
+	"time"
+)
+
+// LeaveRequest is a LeaveGroup.
+type LeaveRequest struct {
+	Group   string
+	Members []Leaver
+}
+
+// Leaver is a member that leaves, or is sent away by its group.instance.id alone (Member is "" then).
+type Leaver struct {
+	Member, Instance string
+	Reason           string // KIP-800
+}
+
+// Leave removes members and answers an error for each: nil, ErrUnknownMember, ErrFencedInstance. If nobody is left, that is in the
+// journal before Leave returns. Errors of the whole request: ErrInvalidGroupID, ErrNotCoordinator, ErrCoordinatorNotAvailable.
+func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error) {
+	if r.Group == "" || len(r.Group) > MaxGroupID {
+		return nil, ErrInvalidGroupID
+	}
+	errs, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[[]error], now time.Time) {
+		errs := g.leave(r.Members, now)
+		g.afterWrite(func() { w.answer(errs, nil) })
+	})
+	if err == errAbsent {
+		errs = make([]error, len(r.Members))
+		for i := range errs {
+			errs[i] = ErrUnknownMember
+		}
+		return errs, nil
+	}
+	return errs, err
+}
+
+func (g *group) leave(leavers []Leaver, now time.Time) []error {
+	errs := make([]error, len(leavers))
+	gone := 0
+	for i, l := range leavers {
+		errs[i] = g.leaveOne(l)
+		if errs[i] == nil {
+			gone++
+		}
+	}
+	if gone > 0 && g.phase != phaseEmpty {
+		g.rebalanceOrComplete("members leave", now)
+	}
+	return errs
+}
+
+func (g *group) leaveOne(l Leaver) error {
+	id := l.Member
+	if id == "" {
+		m := g.roster.instance(l.Instance)
+		if m == nil {
+			return ErrUnknownMember
+		}
+		id = m.id
+	} else if _, ok := g.pending[id]; ok {
+		g.removePending(id)
+		return nil
+	} else if _, err := g.validate(id, l.Instance); err != nil {
+		return err
+	}
+	m := g.roster.byID[id]
+	g.roster.answer(m, JoinResponse{}, ErrUnknownMember)
+	if m.sync != nil {
+		m.sync.answer(SyncResponse{}, ErrUnknownMember)
+		m.sync = nil
+	}
+	g.remove(id)
+	return nil
+}

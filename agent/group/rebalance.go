@@ -1,0 +1,268 @@
+package group
+
+import (
+	"slices"
+	"time"
+)
+
+// allJoined reports whether nobody is missing any more.
+func (g *group) allJoined() bool {
+	return g.roster.joined == len(g.roster.order) && len(g.pending) == 0
+}
+
+// rebalanceOrComplete begins a rebalance; if one is under way, it ends if nobody is missing.
+func (g *group) rebalanceOrComplete(reason string, now time.Time) {
+	if g.phase == phasePreparing {
+		g.maybeComplete(now)
+		return
+	}
+	g.prepare(reason, now)
+}
+
+// prepare begins a rebalance: everybody is asked to join again.
+func (g *group) prepare(reason string, now time.Time) {
+	if g.phase == phaseCompleting {
+		for _, m := range g.roster.order {
+			m.assignment = nil
+			if m.sync != nil {
+				m.sync.answer(SyncResponse{}, ErrRebalanceInProgress)
+				m.sync = nil
+				g.beat(m, now)
+			}
+		}
+	}
+	clear(g.pendingSync)
+	g.syncBy = time.Time{}
+
+	initial := g.phase == phaseEmpty
+	g.phase = phasePreparing
+	g.rebalance = rebalance{initial: initial, reason: reason, completing: g.rebalance.completing}
+	if initial {
+		// The group is new: give the members some time to come all at once.
+		delay := g.cfg.InitialRebalanceDelay
+		g.delayJoin(delay, max(g.roster.rebalanceTimeout()-delay, 0), now)
+		return
+	}
+	if g.allJoined() {
+		g.completeJoin(now)
+		return
+	}
+	g.joinWithin(g.roster.rebalanceTimeout(), now)
+}
+
+func (g *group) delayJoin(delay, remaining time.Duration, now time.Time) {
+	g.rebalance.delaying, g.rebalance.delay, g.rebalance.remaining = true, delay, remaining
+	g.rebalance.by = now.Add(delay)
+	g.wakeAt(g.rebalance.by)
+}
+
+func (g *group) joinWithin(d time.Duration, now time.Time) {
+	g.rebalance.delaying = false
+	g.rebalance.by = now.Add(d)
+	g.wakeAt(g.rebalance.by)
+}
+
+func (g *group) maybeComplete(now time.Time) {
+	if g.phase == phasePreparing && !g.rebalance.initial && g.allJoined() {
+		g.completeJoin(now)
+	}
+}
+
+// joinTimeout is what happens at rebalance.by.
+func (g *group) joinTimeout(now time.Time) {
+	r := &g.rebalance
+	if r.delaying && r.newcomer && r.remaining != 0 {
+		r.newcomer = false
+		g.delayJoin(min(g.cfg.InitialRebalanceDelay, r.remaining), max(r.remaining-r.delay, 0), now)
+		return
+	}
+	g.completeJoin(now)
+}
+
+// completeJoin ends the joining: dynamic members that are missing are out, and the rest is the next generation. Nobody is told
+// before it is in the journal.
+func (g *group) completeJoin(now time.Time) {
+	g.rebalance.by = time.Time{}
+	for _, m := range slices.Clone(g.roster.order) {
+		if m.join == nil && m.instance == "" {
+			g.remove(m.id)
+		}
+	}
+	if len(g.roster.order) > 0 && !g.electLeader() {
+		// Only static members, none of which came: wait for one, or for their sessions to end.
+		g.joinWithin(g.roster.rebalanceTimeout(), now)
+		return
+	}
+	g.generation++
+	clear(g.pendingSync)
+	for _, m := range g.roster.order {
+		m.assignment = nil
+	}
+	if len(g.roster.order) == 0 {
+		g.phase, g.protocol = phaseEmpty, ""
+		g.want(nil)
+		return
+	}
+	g.phase, g.protocol = phaseCompleting, g.roster.vote()
+	g.want(g.tellGeneration)
+}
+
+// electLeader makes sure that the leader is a member that has joined.
+func (g *group) electLeader() bool {
+	if m := g.roster.byID[g.leader]; m != nil && m.join != nil {
+		return true
+	}
+	for _, m := range g.roster.order {
+		if m.join != nil {
+			g.leader = m.id
+			return true
+		}
+	}
+	return false
+}
+
+// tellGeneration answers the waiting JoinGroups of a generation that is in the journal.
+func (g *group) tellGeneration(now time.Time) {
+	g.rebalance.completing++
+	for _, m := range g.roster.order {
+		g.settleNewcomer(m)
+		g.roster.answer(m, g.joined(m), nil)
+		g.beat(m, now)
+	}
+	g.awaitSync(now)
+}
+
+// settleNewcomer: the journal knows the member now.
+func (g *group) settleNewcomer(m *member) {
+	m.fresh = false
+	g.newcomers -= m.cost
+	m.cost = 0
+}
+
+func (g *group) awaitSync(now time.Time) {
+	for _, m := range g.roster.order {
+		g.pendingSync[m.id] = struct{}{}
+	}
+	g.syncBy = now.Add(g.roster.rebalanceTimeout())
+	g.wakeAt(g.syncBy)
+}
+
+// joined is the answer to the JoinGroup of a member of the current generation.
+func (g *group) joined(m *member) JoinResponse {
+	resp := JoinResponse{
+		Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol, Leader: g.leader, Member: m.id,
+	}
+	if m.id == g.leader {
+		resp.Members = g.subscriptions()
+	}
+	return resp
+}
+
+func (g *group) subscriptions() []Subscription {
+	all := make([]Subscription, 0, len(g.roster.order))
+	for _, m := range g.roster.order {
+		all = append(all, Subscription{Member: m.id, Instance: m.instance, Metadata: m.metadata(g.protocol)})
+	}
+	return all
+}
+
+// expire does what time demands: member ids that were not used, sessions that ended, members that did not join or sync in
+// time. It stops early when a write is wanted; the caller commits that and calls again. It answers how many members it expelled.
+func (g *group) expire(now time.Time) (expired int) {
+	for id, at := range g.pending {
+		if now.Before(at) {
+			continue
+		}
+		g.removePending(id)
+		if g.phase == phasePreparing && g.allJoined() {
+			g.completeJoin(now)
+		}
+		if g.wanted != nil {
+			return expired
+		}
+	}
+	for _, m := range slices.Clone(g.roster.order) {
+		if m.waiting() || now.Before(m.deadline) || g.roster.byID[m.id] != m {
+			continue
+		}
+		expired++
+		g.expel(m, "session of "+m.id+" ended", now)
+		if g.wanted != nil {
+			return expired
+		}
+	}
+	if by := g.rebalance.by; g.phase == phasePreparing && !by.IsZero() && !now.Before(by) {
+		g.joinTimeout(now)
+	}
+	if g.wanted == nil && !g.syncBy.IsZero() && !now.Before(g.syncBy) {
+		expired += g.syncTimeout(now)
+	}
+	if g.wanted == nil {
+		g.rewake()
+	}
+	return expired
+}
+
+// expel removes a member whose session ended.
+func (g *group) expel(m *member, reason string, now time.Time) {
+	g.roster.answer(m, JoinResponse{}, ErrUnknownMember)
+	g.remove(m.id)
+	switch {
+	case g.phase == phaseStable || g.phase == phaseCompleting:
+		g.prepare(reason, now)
+	case g.phase == phasePreparing && g.allJoined():
+		g.completeJoin(now)
+	}
+}
+
+// syncTimeout removes the members that were told the generation and did not send SyncGroup.
+func (g *group) syncTimeout(now time.Time) (removed int) {
+	g.syncBy = time.Time{}
+	if len(g.pendingSync) == 0 || (g.phase != phaseCompleting && g.phase != phaseStable) {
+		return 0
+	}
+	for _, m := range slices.Clone(g.roster.order) {
+		if _, ok := g.pendingSync[m.id]; ok {
+			g.remove(m.id)
+			removed++
+		}
+	}
+	g.prepare("members did not send SyncGroup", now)
+	return removed
+}
+
+// rewake finds the next time at which expire has something to do.
+func (g *group) rewake() {
+	g.wake = time.Time{}
+	for _, at := range g.pending {
+		g.wakeAt(at)
+	}
+	for _, m := range g.roster.order {
+		if !m.waiting() {
+			g.wakeAt(m.deadline)
+		}
+	}
+	if g.phase == phasePreparing && !g.rebalance.by.IsZero() {
+		g.wakeAt(g.rebalance.by)
+	}
+	if !g.syncBy.IsZero() {
+		g.wakeAt(g.syncBy)
+	}
+}
+
+// postpone moves every deadline by d, the time during which nobody could be heard.
+func (g *group) postpone(d time.Duration) {
+	for id, at := range g.pending {
+		g.pending[id] = at.Add(d)
+	}
+	for _, m := range g.roster.order {
+		m.deadline = m.deadline.Add(d)
+	}
+	if !g.rebalance.by.IsZero() {
+		g.rebalance.by = g.rebalance.by.Add(d)
+	}
+	if !g.syncBy.IsZero() {
+		g.syncBy = g.syncBy.Add(d)
+	}
+	g.rewake()
+}

@@ -1,0 +1,115 @@
+package group
+
+import (
+	"context"
+	"time"
+)
+
+// SyncRequest is a SyncGroup. ProtocolType and Protocol are "" where the version has none or they are null.
+type SyncRequest struct {
+	Group, Member, Instance string
+	Generation              int32
+	ProtocolType, Protocol  string
+	Assignments             []Assignment // from the leader; must not be changed afterwards
+}
+
+// Assignment is what the leader gives to one member.
+type Assignment struct {
+	Member string
+	Bytes  []byte
+}
+
+// SyncResponse is the answer to SyncGroup.
+type SyncResponse struct {
+	ProtocolType, Protocol string
+	Assignment             []byte
+}
+
+// Sync waits until the assignment of the generation is in the journal. Errors: ErrInvalidGroupID, ErrUnknownMember, ErrFencedInstance,
+// ErrIllegalGeneration, ErrInconsistentProtocol, ErrRebalanceInProgress, ErrAssignmentTooLarge, ErrNotCoordinator,
+// ErrCoordinatorNotAvailable.
+func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, error) {
+	if r.Group == "" || len(r.Group) > MaxGroupID {
+		return SyncResponse{}, ErrInvalidGroupID
+	}
+	resp, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[SyncResponse], now time.Time) { g.sync(&r, w, now) })
+	if err == errAbsent {
+		err = ErrUnknownMember
+	}
+	return resp, err
+}
+
+func (g *group) sync(r *SyncRequest, w *waiter[SyncResponse], now time.Time) {
+	m, err := g.validate(r.Member, r.Instance)
+	switch {
+	case err != nil:
+	case r.Generation != g.generation:
+		err = ErrIllegalGeneration
+	case r.ProtocolType != "" && r.ProtocolType != g.protocolType, r.Protocol != "" && r.Protocol != g.protocol:
+		err = ErrInconsistentProtocol
+	case g.phase == phasePreparing:
+		err = ErrRebalanceInProgress
+	case g.phase == phaseEmpty:
+		err = ErrUnknownMember
+	}
+	if err != nil {
+		w.answer(SyncResponse{}, err)
+		return
+	}
+	delete(g.pendingSync, m.id)
+	if len(g.pendingSync) == 0 {
+		g.syncBy = time.Time{}
+	}
+	if g.phase == phaseStable {
+		w.answer(g.synced(m), nil)
+		return
+	}
+	if m.sync != nil { // of a connection that the client has given up
+		m.sync.answer(SyncResponse{}, ErrRebalanceInProgress)
+	}
+	m.sync = w
+	if m.id == g.leader {
+		g.assign(r.Assignments, now)
+	}
+}
+
+// assign takes the leader's assignment; the members are told when it is in the journal.
+func (g *group) assign(assignments []Assignment, now time.Time) {
+	given := make(map[string][]byte, len(assignments))
+	size := g.bytes()
+	for _, a := range assignments {
+		if g.roster.byID[a.Member] == nil {
+			continue
+		}
+		size += int64(len(a.Bytes) - len(given[a.Member]))
+		given[a.Member] = a.Bytes
+	}
+	if size > g.cfg.MaxGroupBytes {
+		for _, m := range g.roster.order {
+			if m.sync != nil {
+				m.sync.answer(SyncResponse{}, ErrAssignmentTooLarge)
+				m.sync = nil
+				g.beat(m, now)
+			}
+		}
+		g.prepare("assignment is too large", now)
+		return
+	}
+	for _, m := range g.roster.order {
+		m.assignment = given[m.id] // nothing: an empty assignment, as in Kafka
+	}
+	g.phase = phaseStable
+	g.want(func(now time.Time) {
+		for _, m := range g.roster.order {
+			if m.sync != nil {
+				m.sync.answer(g.synced(m), nil)
+				m.sync = nil
+				g.beat(m, now)
+			}
+		}
+	})
+}
+
+func (g *group) synced(m *member) SyncResponse {
+	return SyncResponse{ProtocolType: g.protocolType, Protocol: g.protocol, Assignment: m.assignment}
+}
