@@ -27,21 +27,28 @@ var ErrKey = errors.New("not a name of this cluster")
 
 // CheckKey refuses what no driver takes as a key, so that every driver takes the same ones: a key has 1 to 1024 bytes of
 // UTF-8 without control characters or backslashes, in parts between slashes that are neither empty nor "." nor "..". Hence no
-// key leaves its folder or its prefix. Drivers call it first; the error also matches ErrNotApplied.
+// key leaves its folder or its prefix. Drivers call it first; the error matches ErrKey and ErrNotApplied.
 func CheckKey(key string) error {
 	if key == "" || len(key) > 1024 || !utf8.ValidString(key) {
-		return fmt.Errorf("%w: key %.80q: must have 1 to 1024 bytes of UTF-8", ErrNotApplied, key)
+		return badKey("must have 1 to 1024 bytes of UTF-8")
 	}
 	if strings.ContainsFunc(key, func(c rune) bool { return unicode.IsControl(c) || c == '\\' }) {
-		return fmt.Errorf("%w: key %.80q: control characters and backslashes are not allowed", ErrNotApplied, key)
+		return badKey("control characters and backslashes are not allowed")
 	}
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("%w: key %.80q: the part %q is not allowed", ErrNotApplied, key, part)
+			return badKey(fmt.Sprintf("the part %q is not allowed", part))
 		}
 	}
 	return nil
 }
+
+// badKey says why a key is illegal.
+type badKey string
+
+func (e badKey) Error() string { return "illegal key: " + string(e) }
+
+func (e badKey) Is(target error) bool { return target == ErrKey || target == ErrNotApplied }
 
 // NewKeys answers the names of cluster, which must be 1 to 64 characters of [a-zA-Z0-9._-] and not "." or "..".
 func NewKeys(cluster string) (Keys, error) {

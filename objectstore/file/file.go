@@ -101,7 +101,7 @@ func (s *Store) path(key string) (string, error) {
 		return "", err
 	}
 	if first, _, _ := strings.Cut(key, "/"); first == reserved {
-		return "", fmt.Errorf("%w: %q is the driver's own folder", objectstore.ErrNotApplied, reserved)
+		return "", fmt.Errorf("%w: %w: %q is the driver's own folder", objectstore.ErrNotApplied, objectstore.ErrKey, reserved)
 	}
 	return filepath.Join(s.root, filepath.FromSlash(key)), nil
 }

@@ -37,7 +37,7 @@ func (s *Store) forbidden(r Request) error {
 			return no("it replaces what is immutable")
 		case r.Op == Delete && head:
 			return no("it deletes the head")
-		case r.Op == Delete && !s.asked[key]:
+		case r.Op == Delete && !probe && !s.asked[key]:
 			return no("it deletes what was never created: " + key)
 		}
 	}
