@@ -20,6 +20,8 @@ import (
 	"github.com/leat-stream/leat/objectstore"
 	"github.com/leat-stream/leat/objectstore/file"
 	"github.com/leat-stream/leat/objectstore/mem"
+	"github.com/leat-stream/leat/objectstore/minio"
+	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
 )
 
 func testKeys(t testing.TB) objectstore.Keys {
@@ -30,10 +32,11 @@ func testKeys(t testing.TB) objectstore.Keys {
 	return keys
 }
 
-// over answers the harness for the journal in a store that is made for each test.
-func over(makeStore func(t *testing.T) objectstore.Store) func(t *testing.T) journaltest.Harness {
+// over answers the harness for the journal in a store that is made for each test, or for a cluster of its own in it.
+func over(makeStore func(t *testing.T) (objectstore.Store, objectstore.Keys)) func(t *testing.T) journaltest.Harness {
 	return func(t *testing.T) journaltest.Harness {
-		ctx, store, keys := context.Background(), makeStore(t), testKeys(t)
+		ctx := context.Background()
+		store, keys := makeStore(t)
 		must(t, Create(ctx, store, keys))
 		process := func(t *testing.T) journaltest.Process {
 			w := newWire(store)
@@ -45,13 +48,12 @@ func over(makeStore func(t *testing.T) objectstore.Store) func(t *testing.T) jou
 			Open:       process,
 			Restart:    process,
 			RemoveHead: func(t *testing.T) { must(t, store.Delete(ctx, keys.Head())) },
-			Kept:       func(t *testing.T) []uint64 { return kept(t, store) },
+			Kept:       func(t *testing.T) []uint64 { return kept(t, store, keys) },
 		}
 	}
 }
 
-func kept(t testing.TB, store objectstore.Store) (all []uint64) {
-	keys := testKeys(t)
+func kept(t testing.TB, store objectstore.Store, keys objectstore.Keys) (all []uint64) {
 	for info, err := range store.List(context.Background(), keys.JournalPrefix(), "") {
 		must(t, err)
 		index, err := keys.ParseJournal(info.Key)
@@ -69,12 +71,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-var inMemory = over(func(*testing.T) objectstore.Store { return mem.New() })
+var inMemory = over(func(t *testing.T) (objectstore.Store, objectstore.Keys) { return mem.New(), testKeys(t) })
 
-var inFolder = over(func(t *testing.T) objectstore.Store {
+var inFolder = over(func(t *testing.T) (objectstore.Store, objectstore.Keys) {
 	s, err := file.New(t.TempDir())
 	must(t, err)
-	return s
+	return s, testKeys(t)
 })
 
 func TestJournal(t *testing.T)           { journaltest.Run(t, inMemory) }
@@ -86,6 +88,25 @@ func TestV4StaleRead(t *testing.T)       { journaltest.V4StaleRead(t, inMemory(t
 func TestJournalInFolder(t *testing.T) { journaltest.Run(t, inFolder) }
 
 func TestTracesInFolder(t *testing.T) { traces(t, inFolder) }
+
+// TestJournalInMinIO runs the suite and the traces over a real server, each test with a cluster of its own.
+func TestJournalInMinIO(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: needs a server")
+	}
+	server := miniotest.Start(t)
+	store, err := minio.New(minio.Config{Address: server.Address, Bucket: server.Bucket})
+	must(t, err)
+	clusters := 0
+	inMinIO := over(func(t *testing.T) (objectstore.Store, objectstore.Keys) {
+		clusters++
+		keys, err := objectstore.NewKeys(fmt.Sprint("cluster-", clusters))
+		must(t, err)
+		return store, keys
+	})
+	journaltest.Run(t, inMinIO)
+	traces(t, inMinIO)
+}
 
 func traces(t *testing.T, fresh func(t *testing.T) journaltest.Harness) {
 	t.Run("V1", func(t *testing.T) { journaltest.V1LostAck(t, fresh(t)) })
@@ -186,7 +207,7 @@ func TestPairedFaults(t *testing.T) {
 					w.land() // before the trim: after it, it would only be litter (see explore_test.go)
 					must(t, r.Publish(ctx, j, 1, 4))
 					w.land()
-					if got := kept(t, store); !slices.Equal(got, []uint64{1, 4}) {
+					if got := kept(t, store, testKeys(t)); !slices.Equal(got, []uint64{1, 4}) {
 						t.Fatalf("kept %v", got)
 					}
 					h, err := j.Head(ctx)
