@@ -167,6 +167,7 @@ func TestSameEntriesSameState(t *testing.T) {
 		a, b, restored := New(), New(), New()
 		var image *Image
 		var imaged [][]byte
+		written := map[ShardInfo][]byte{}
 		for range rapid.IntRange(1, 60).Draw(t, "entries") {
 			e := w.entry(t, a)
 			ra, ca, err := a.Apply(e)
@@ -211,6 +212,16 @@ func TestSameEntriesSameState(t *testing.T) {
 					t.Fatal("same entries, other image")
 				}
 			}
+			if rapid.IntRange(0, 9).Draw(t, "shards") == 0 {
+				for _, x := range []*State{a, restored} {
+					for info, encode := range cutDeep(x.Image(), rapid.IntRange(0, 3).Draw(t, "depth")).Shards() {
+						if b, ok := written[info]; ok && !bytes.Equal(b, encode()) {
+							t.Fatalf("shard %+v has changed, but not its index", info)
+						}
+						written[info] = encode()
+					}
+				}
+			}
 			if image != nil {
 				old := *image
 				old.shards, old.header.Shards = nil, nil
@@ -222,8 +233,16 @@ func TestSameEntriesSameState(t *testing.T) {
 	})
 }
 
+// cutDeep makes the image believe that its tables are large.
+func cutDeep(i *Image, depth int) *Image {
+	for j := range i.tables[1:] {
+		i.tables[j+1].weight = shardWeight<<(4*depth) - 1
+	}
+	return i
+}
+
 func throughRapid(t *rapid.T, s *State) *State {
-	image := s.Image()
+	image := cutDeep(s.Image(), rapid.IntRange(0, 3).Draw(t, "depth"))
 	r, err := Restore(image.Header(), func(yield func([]byte, error) bool) {
 		for _, encode := range image.Shards() {
 			if !yield(encode(), nil) {

@@ -9,6 +9,17 @@ import (
 // yields ends it and is wrapped. ErrCorrupt if a shard is missing, there twice, not in the header or not sound, or if the hash
 // of what came out is not the header's; ErrLevel if the image is of a level that this version does not understand.
 func Restore(h Header, shards iter.Seq2[[]byte, error]) (*State, error) {
+	s, err := restoreUnverified(h, shards)
+	if err != nil {
+		return nil, err
+	}
+	if got := s.Hash(); got != h.Hash {
+		return nil, fmt.Errorf("restore image %d: %w: hash is %016x, should be %016x", h.Index, ErrCorrupt, got, h.Hash)
+	}
+	return s, nil
+}
+
+func restoreUnverified(h Header, shards iter.Seq2[[]byte, error]) (*State, error) {
 	if h.Level < 1 || h.Level > Level {
 		return nil, fmt.Errorf("restore image %d: %w: level %d", h.Index, ErrLevel, h.Level)
 	}
@@ -30,9 +41,6 @@ func Restore(h Header, shards iter.Seq2[[]byte, error]) (*State, error) {
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("restore image %d: %w: %d shards are missing", h.Index, ErrCorrupt, len(missing))
-	}
-	if got := s.Hash(); got != h.Hash {
-		return nil, fmt.Errorf("restore image %d: %w: hash is %016x, should be %016x", h.Index, ErrCorrupt, got, h.Hash)
 	}
 	s.hashes[s.index%rememberedHashes] = Check{s.index, s.Hash()}
 	return s, nil
