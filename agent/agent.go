@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leat-stream/leat/agent/api"
+	"github.com/leat-stream/leat/agent/api/versions"
+	"github.com/leat-stream/leat/agent/fetch"
+	"github.com/leat-stream/leat/agent/group"
+	"github.com/leat-stream/leat/agent/produce"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/cache"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/replica"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Agent is one running agent. Open makes it, Run runs it, once.
+type Agent struct {
+	cfg Config
+	log *slog.Logger
+
+	server   *wire.Server
+	handler  *api.Server
+	web      *web
+	ground   *ground
+	replica  *replica.Replica
+	session  *metadata.Session
+	cache    *cache.Cache
+	producer *produce.Producer
+	groups   *group.Coordinator
+	waiters  *fetch.Waiters
+	from     uint64 // index that the waiters follow from
+}
+
+// Open binds every port, opens store and journal, and takes the lead, in this order: what can fail without touching the
+// cluster comes first, so that an agent that cannot start never disturbs one that runs. Nothing is served before Run.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (a *Agent, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	reg := prometheus.NewRegistry()
+	a = &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters()}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.server, err = wire.New(cfg.Wire, versions.Range, log, reg); err != nil {
+		return nil, err
+	}
+	if err = a.server.Listen(ctx); err != nil {
+		return nil, err
+	}
+	if a.web, err = listenWeb(cfg.HTTP, reg, log); err != nil {
+		return nil, err
+	}
+	if a.ground, err = openGround(ctx, cfg, log, reg); err != nil {
+		return nil, err
+	}
+	if a.cache, err = cache.Open(cfg.Cache, a.ground.source, log, reg); err != nil {
+		return nil, err
+	}
+	if err = a.lead(ctx, reg); err != nil {
+		return nil, err
+	}
+	if err = a.assemble(reg); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// lead opens the replica, which fences whoever led before.
+func (a *Agent) lead(ctx context.Context, reg prometheus.Registerer) (err error) {
+	cfg := replica.Default()
+	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.Name, Address: a.address(), Time: time.Now().UnixMilli()}
+	a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, a.log, reg)
+	return err
+}
+
+// assemble puts the parts together over a session that is opened once the replica runs.
+func (a *Agent) assemble(reg prometheus.Registerer) error {
+	info, _ := a.leader()
+	a.session = metadata.NewSession(a.replica, metadata.Identity{
+		Session: info.Session, NodeID: -1, Agent: a.cfg.Name, Address: a.address(), Zone: a.cfg.Wire.Zone,
+	}, time.Now)
+	catalog, err := topics.New(a.cfg.Topics, a.session)
+	if err != nil {
+		return err
+	}
+	if a.producer, err = produce.New(a.cfg.Produce, produce.Deps{
+		Session: a.session, Store: a.ground.store, Keys: a.ground.keys, Cluster: a.ground.cluster, Recent: a.cache,
+		Log: a.log, Register: reg,
+	}); err != nil {
+		return err
+	}
+	fetcher, err := fetch.New(a.cfg.Fetch, fetch.Deps{
+		Metadata: a.replica, Chunks: a.cache, Keys: a.ground.keys, Waiters: a.waiters, Log: a.log, Register: reg,
+	})
+	if err != nil {
+		return err
+	}
+	a.groups = group.New(a.cfg.Group, a.session, a.log, reg)
+	a.handler = api.New(api.Deps{
+		Session: a.session, Catalog: catalog, Producer: a.producer, Fetcher: fetcher,
+		Sessions: fetch.NewSessions(a.cfg.Fetch.Sessions, time.Now), Coordinator: a.groups, Log: a.log, BrokerConfigs: a.cfg.brokerConfigs(),
+		Cluster: a.ground.cluster, Zone: a.cfg.Wire.Zone, Advertise: a.server.Advertised,
+	})
+	return nil
+}
+
+// leader answers what the fence of this process said.
+func (a *Agent) leader() (info state.LeaderInfo, index uint64) {
+	_ = a.replica.Ask(context.Background(), metadata.Local(), func(r state.Reader) {
+		info, index = r.Leader()
+		a.from = r.Index()
+	})
+	return info, index
+}
+
+// address is where clients of the first listener reach this agent.
+func (a *Agent) address() string {
+	return a.server.Advertised(a.cfg.Wire.Listeners[0].Name)
+}
+
+// Addr is the address that a listener is bound to, for port 0.
+func (a *Agent) Addr(listener string) string { return a.server.Addr(listener).String() }
+
+// HTTPAddr is the address of metrics and health, "" if there is none.
+func (a *Agent) HTTPAddr() string { return a.web.addr() }
+
+// errDrained ends the parts of an agent that was told to stop.
+var errDrained = errors.New("agent drained")
+
+// Run serves until ctx ends and everything accepted is answered (nil), or until the agent must not serve any more: then
+// the error says why. Everything has ended when it returns.
+//
+// The parts form a chain, and each outlives what stands on it: connections, then produce and groups, then the session,
+// then the replica.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.close()
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(errDrained)
+	var wg sync.WaitGroup
+	part := func(name string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(base); err != nil && base.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	part("metadata", a.replica.Run)
+	part("http", a.web.run)
+	if err := a.open(base); err != nil {
+		cancel(err)
+		wg.Wait()
+		return err
+	}
+	part("session", a.session.Run)
+	part("produce", a.producer.Run)
+	part("groups", a.groups.Run)
+	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
+	a.web.ready(true)
+	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.address(), "http", a.HTTPAddr(),
+		"store", a.ground.storeName, "journal", a.ground.journalName)
+	err := a.serve(ctx, base)
+	a.web.ready(false)
+	if cause := context.Cause(base); cause != nil && err == nil {
+		err = cause
+	}
+	cancel(errDrained)
+	wg.Wait()
+	if err == nil {
+		a.log.Info("stopped")
+	}
+	return err
+}
+
+// serve runs the connections until ctx or base ends, then drains: connections stop being accepted, what was accepted is
+// flushed, committed and answered.
+func (a *Agent) serve(ctx, base context.Context) error {
+	serving, stop := context.WithCancel(base)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	done := make(chan error, 1)
+	go func() { done <- a.server.Serve(serving, a.handler) }()
+	<-serving.Done()
+	if base.Err() == nil {
+		a.web.ready(false)
+		a.log.Info("draining")
+		drain, cancel := context.WithTimeout(base, drainTime)
+		defer cancel()
+		if err := a.producer.Drain(drain); err != nil {
+			a.log.Warn("drain ended before everything was acknowledged", "error", err)
+		}
+	}
+	if err := <-done; err != nil {
+		return err
+	}
+	if base.Err() != nil {
+		return context.Cause(base)
+	}
+	closing, cancel := context.WithTimeout(base, time.Second)
+	defer cancel()
+	return a.session.Close(closing)
+}
+
+// open opens the session, having closed those that earlier processes left: they were fenced with the journal.
+func (a *Agent) open(ctx context.Context) error {
+	var stale []state.UUID
+	if err := a.replica.Ask(ctx, metadata.Local(), func(r state.Reader) {
+		for s := range r.Sessions() {
+			if !s.Closed {
+				stale = append(stale, s.ID)
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	for _, id := range stale {
+		if _, err := a.replica.Do(ctx, state.Command{Time: time.Now().UnixMilli(), Op: state.CloseSession{Session: id}}); err != nil {
+			return fmt.Errorf("close the session %s that an earlier process left: %w", id, err)
+		}
+	}
+	return a.session.Open(ctx)
+}
+
+// close releases what Open took.
+func (a *Agent) close() {
+	if a.server != nil {
+		a.server.Close()
+	}
+	if a.web != nil {
+		a.web.close()
+	}
+	if a.cache != nil {
+		if err := a.cache.Close(); err != nil {
+			a.log.Warn("cache did not close", "error", err)
+		}
+	}
+	if a.ground != nil {
+		a.ground.close()
+	}
+}
+
+func newID() (id state.UUID) {
+	_, _ = rand.Read(id[:]) // never fails
+	return id
+}

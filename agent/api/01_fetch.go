@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/fetch"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Fetch, versions 4 to 18, with sessions (KIP-227) from 7 on and topic ids from 13 on. Followers do not exist: a replica
+// id is answered NOT_LEADER_OR_FOLLOWER.
+
+func init() { on(kmsg.Fetch, (*Server).fetch) }
+
+// fetching is one Fetch on its way through the layers.
+type fetching struct {
+	version int16
+	turn    *fetch.Turn
+	names   []string // of the items' topics as answered
+	got     []fetch.Got
+}
+
+func (s *Server) fetch(ctx context.Context, r wire.Request, req *kmsg.FetchRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.FetchResponse)
+	if r.Version < 7 {
+		req.SessionID, req.SessionEpoch = 0, fetch.FinalEpoch
+	}
+	items, forgotten := fetchItems(r.Version, req)
+	turn, err := s.Sessions.Begin(r.Principal, req.SessionID, req.SessionEpoch, items, forgotten)
+	if err != nil {
+		resp.ErrorCode = code(err)
+		return resp
+	}
+	f := fetching{version: r.Version, turn: turn}
+	s.fetchItems(ctx, req, &f)
+	id, listed := turn.Finish(f.got)
+	resp.SessionID = id
+	f.answer(resp, listed, req.IsolationLevel == 1)
+	return resp
+}
+
+// fetchItems reads what a request names, in order.
+func fetchItems(version int16, req *kmsg.FetchRequest) (items []fetch.Item, forgotten []fetch.Key) {
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			it := fetch.Item{
+				Key:    fetch.Key{Name: t.Topic, ID: t.TopicID, Partition: p.Partition},
+				Offset: p.FetchOffset, MaxBytes: p.PartitionMaxBytes, LeaderEpoch: -1, FetchedEpoch: -1,
+			}
+			if version >= 9 {
+				it.LeaderEpoch = p.CurrentLeaderEpoch
+			}
+			if version >= 12 {
+				it.FetchedEpoch = p.LastFetchedEpoch
+			}
+			items = append(items, it)
+		}
+	}
+	for _, t := range req.ForgottenTopics {
+		for _, p := range t.Partitions {
+			forgotten = append(forgotten, fetch.Key{Name: t.Topic, ID: t.TopicID, Partition: p})
+		}
+	}
+	return items, forgotten
+}
+
+// fetchItems resolves the turn's items and fetches those that can be.
+func (s *Server) fetchItems(ctx context.Context, req *kmsg.FetchRequest, f *fetching) {
+	items := f.turn.Items
+	f.got, f.names = make([]fetch.Got, len(items)), make([]string, len(items))
+	found, errs := s.fetchTopics(ctx, f.version, items)
+	want := fetch.Request{
+		MaxWait: time.Duration(req.MaxWaitMillis) * time.Millisecond, MinBytes: int64(req.MinBytes),
+		MaxBytes: int64(req.MaxBytes), Committed: req.IsolationLevel == 1,
+	}
+	var at []int // place of each wanted partition among the items
+	for i, it := range items {
+		f.names[i] = it.Name
+		err := errs[i]
+		if err == nil {
+			err = checkItem(req, it, found[i].Topic)
+		}
+		if err != nil {
+			f.got[i] = fetch.Got{Err: err, LogStart: -1, Stable: -1, Watermark: -1}
+			want.MaxWait = 0 // an error is answered at once
+			continue
+		}
+		want.Partitions = append(want.Partitions, fetch.Want{
+			TP: state.TopicPartition{Topic: found[i].ID, Partition: it.Partition}, Offset: it.Offset, MaxBytes: int64(it.MaxBytes),
+		})
+		at = append(at, i)
+	}
+	if len(items) == 0 {
+		return
+	}
+	for i, got := range s.Fetcher.Fetch(ctx, want) {
+		f.got[at[i]] = got
+	}
+}
+
+// fetchTopics finds the topics of the items, each topic once.
+func (s *Server) fetchTopics(ctx context.Context, version int16, items []fetch.Item) ([]topics.Found, []error) {
+	index := make(map[topics.Ref]int)
+	var refs []topics.Ref
+	of := make([]int, len(items))
+	for i, it := range items {
+		ref := topicRef(version >= 13, it.Name, it.ID)
+		n, ok := index[ref]
+		if !ok {
+			n = len(refs)
+			index[ref] = n
+			refs = append(refs, ref)
+		}
+		of[i] = n
+	}
+	found, errs := s.Catalog.Find(ctx, refs)
+	itemTopics, itemErrs := make([]topics.Found, len(items)), make([]error, len(items))
+	for i, n := range of {
+		itemTopics[i], itemErrs[i] = found[n], errs[n]
+	}
+	return itemTopics, itemErrs
+}
+
+// checkItem finds what is wrong with one partition of a request, before anything is read.
+func checkItem(req *kmsg.FetchRequest, it fetch.Item, t state.Topic) error {
+	replica := req.ReplicaID
+	if req.Version >= 15 {
+		replica = req.ReplicaState.ID
+	}
+	switch {
+	case it.Partition < 0 || it.Partition >= t.Partitions:
+		return kerr.UnknownTopicOrPartition
+	case replica >= 0:
+		return kerr.NotLeaderForPartition
+	case req.IsolationLevel != 0 && req.IsolationLevel != 1, req.MaxBytes < 0, it.MaxBytes < 0:
+		return kerr.InvalidRequest
+	case it.LeaderEpoch > leaderEpoch:
+		return kerr.UnknownLeaderEpoch
+	case it.FetchedEpoch > leaderEpoch:
+		return kerr.OffsetOutOfRange
+	}
+	return nil
+}
+
+// answer fills the response: one topic entry for each run of items of one topic.
+func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed bool) {
+	for i, it := range f.turn.Items {
+		if !listed[i] {
+			continue
+		}
+		n := len(resp.Topics)
+		if n == 0 || resp.Topics[n-1].Topic != it.Name || resp.Topics[n-1].TopicID != it.ID {
+			t := kmsg.NewFetchResponseTopic()
+			t.Topic, t.TopicID = it.Name, it.ID
+			resp.Topics = append(resp.Topics, t)
+			n++
+		}
+		t := &resp.Topics[n-1]
+		t.Partitions = append(t.Partitions, fetchedPartition(it.Partition, &f.got[i], committed))
+	}
+}
+
+func fetchedPartition(partition int32, got *fetch.Got, committed bool) kmsg.FetchResponseTopicPartition {
+	p := kmsg.NewFetchResponseTopicPartition()
+	p.Partition, p.ErrorCode = partition, code(got.Err)
+	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = got.Watermark, got.Stable, got.LogStart
+	p.RecordBatches = got.Records
+	if p.RecordBatches == nil {
+		p.RecordBatches = []byte{} // Kafka never answers null records
+	}
+	if committed || got.Err != nil {
+		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+	}
+	for _, a := range got.Aborted {
+		if committed {
+			p.AbortedTransactions = append(p.AbortedTransactions, kmsg.FetchResponseTopicPartitionAbortedTransaction{
+				ProducerID: a.ProducerID, FirstOffset: a.FirstOffset,
+			})
+		}
+	}
+	return p
+}

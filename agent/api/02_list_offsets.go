@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/fetch"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// ListOffsets, versions 1 to 11. The special timestamps answer as a Kafka without tiered storage does.
+
+func init() { on(kmsg.ListOffsets, (*Server).listOffsets) }
+
+// legalFrom is the first version in which a special timestamp may be asked for.
+var legalFrom = map[int64]int16{
+	fetch.Latest: 1, fetch.Earliest: 1, fetch.MaxTimestamp: 7, fetch.EarliestLocal: 8, fetch.LatestTiered: 9,
+	fetch.EarliestPendingUpload: 11,
+}
+
+func (s *Server) listOffsets(ctx context.Context, r wire.Request, req *kmsg.ListOffsetsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+	type place struct {
+		topic     string
+		partition int32
+	}
+	mentions := make(map[place]int)
+	refs := make([]topics.Ref, len(req.Topics))
+	for i, t := range req.Topics {
+		refs[i] = topics.Ref{Name: t.Topic}
+		for _, p := range t.Partitions {
+			mentions[place{t.Topic, p.Partition}]++
+		}
+	}
+	found, errs := s.Catalog.Find(ctx, refs)
+	for i, t := range req.Topics {
+		rt := kmsg.NewListOffsetsResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			var at fetch.Position
+			err := errs[i]
+			switch {
+			case mentions[place{t.Topic, p.Partition}] > 1:
+				err = kerr.InvalidRequest
+			case err == nil:
+				at, err = s.position(ctx, r.Version, req.IsolationLevel, found[i], p)
+			}
+			rp := kmsg.NewListOffsetsResponseTopicPartition()
+			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, code(err), -1, -1, -1
+			if err == nil {
+				rp.Timestamp, rp.Offset = at.Timestamp, at.Offset
+				if at.Offset >= 0 {
+					rp.LeaderEpoch = leaderEpoch
+				}
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+func (s *Server) position(ctx context.Context, version int16, isolation int8, t topics.Found, p kmsg.ListOffsetsRequestTopicPartition) (fetch.Position, error) {
+	from, special := legalFrom[p.Timestamp]
+	switch {
+	case p.Partition < 0 || p.Partition >= t.Partitions:
+		return fetch.Position{}, kerr.UnknownTopicOrPartition
+	case version >= 4 && p.CurrentLeaderEpoch > leaderEpoch:
+		return fetch.Position{}, kerr.UnknownLeaderEpoch
+	case p.Timestamp < 0 && (!special || version < from):
+		return fetch.Position{}, kerr.UnsupportedVersion
+	case isolation != 0 && isolation != 1:
+		return fetch.Position{}, kerr.InvalidRequest
+	}
+	tp := state.TopicPartition{Topic: t.ID, Partition: p.Partition}
+	return s.Fetcher.Position(ctx, tp, p.Timestamp, isolation == 1)
+}

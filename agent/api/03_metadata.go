@@ -1,0 +1,124 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Metadata, versions 0 to 13. A topic that is not there is made if the client and the configuration allow it; as in Kafka
+// the answer still says UNKNOWN_TOPIC_OR_PARTITION, and the client's next try finds it.
+
+func init() { on(kmsg.Metadata, (*Server).metadata) }
+
+func (s *Server) metadata(ctx context.Context, r wire.Request, req *kmsg.MetadataRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.MetadataResponse)
+	node, host, port := s.self(r.Listener)
+	cluster := s.clusterID()
+	resp.Brokers = []kmsg.MetadataResponseBroker{{NodeID: node, Host: host, Port: port, Rack: s.rack()}}
+	resp.ClusterID, resp.ControllerID, resp.AuthorizedOperations = &cluster, node, noOperations
+	if req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+	operations := noOperations
+	if req.IncludeTopicAuthorizedOperations {
+		operations = topicOperations
+	}
+	if req.Topics == nil || r.Version == 0 && len(req.Topics) == 0 {
+		all, err := s.Catalog.All(ctx)
+		if err != nil {
+			s.Log.Warn("metadata of all topics failed", "error", err)
+			resp.ErrorCode = code(err)
+		}
+		for _, t := range all {
+			resp.Topics = append(resp.Topics, describedTopic(t, node, operations))
+		}
+		return resp
+	}
+	create := r.Version < 4 || req.AllowAutoTopicCreation
+	for _, t := range s.namedTopics(ctx, r.Version, req, create) {
+		if t.err != nil {
+			resp.Topics = append(resp.Topics, failedTopic(t, operations))
+			continue
+		}
+		resp.Topics = append(resp.Topics, describedTopic(t.found.Topic, node, operations))
+	}
+	return resp
+}
+
+// named is one topic that a request asks for.
+type named struct {
+	ref   topics.Ref
+	name  *string
+	found topics.Found
+	err   error
+}
+
+// namedTopics looks up what a request asks for, each topic once, and makes what may be made.
+func (s *Server) namedTopics(ctx context.Context, version int16, req *kmsg.MetadataRequest, create bool) []named {
+	var list []named
+	var refs []topics.Ref
+	seen := make(map[topics.Ref]bool)
+	for _, t := range req.Topics {
+		n := named{ref: topics.Ref{ID: t.TopicID}, name: t.Topic}
+		if n.ref.ID.IsZero() && t.Topic != nil {
+			n.ref.Name = *t.Topic
+		}
+		if seen[n.ref] {
+			continue
+		}
+		seen[n.ref] = true
+		switch {
+		case version < 12 && (!n.ref.ID.IsZero() || t.Topic == nil), n.ref.ID.IsZero() && t.Topic == nil:
+			n.err = kerr.InvalidRequest
+		case n.ref.ID.IsZero():
+			n.err = topics.CheckName(n.ref.Name)
+		}
+		list = append(list, n)
+		refs = append(refs, n.ref)
+	}
+	found, errs := s.Catalog.Find(ctx, refs)
+	for i := range list {
+		n := &list[i]
+		if n.err != nil {
+			continue
+		}
+		n.found, n.err = found[i], errs[i]
+		if n.err != nil && n.ref.ID.IsZero() && create && code(n.err) == kerr.UnknownTopicOrPartition.Code {
+			if err := s.Catalog.AutoCreate(ctx, n.ref.Name); err != nil {
+				s.Log.Debug("topic was not made for a client that asked for it", "topic", n.ref.Name, "error", err)
+			}
+		}
+	}
+	return list
+}
+
+func describedTopic(t state.Topic, node, operations int32) kmsg.MetadataResponseTopic {
+	rt := kmsg.NewMetadataResponseTopic()
+	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, topics.Internal(t.Name), operations
+	replicas := []int32{node}
+	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.Partitions)
+	for i := range rt.Partitions {
+		rt.Partitions[i] = kmsg.MetadataResponseTopicPartition{
+			Partition: int32(i), Leader: node, LeaderEpoch: leaderEpoch, Replicas: replicas, ISR: replicas, OfflineReplicas: []int32{},
+		}
+	}
+	return rt
+}
+
+func failedTopic(n named, operations int32) kmsg.MetadataResponseTopic {
+	rt := kmsg.NewMetadataResponseTopic()
+	rt.ErrorCode, rt.Topic, rt.TopicID, rt.AuthorizedOperations = code(n.err), n.name, n.ref.ID, operations
+	if !n.ref.ID.IsZero() {
+		rt.Topic = nil
+	}
+	if rt.Topic != nil {
+		rt.IsInternal = topics.Internal(*rt.Topic)
+	}
+	return rt
+}

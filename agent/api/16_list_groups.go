@@ -1,0 +1,25 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire"
+)
+
+// ListGroups, versions 0 to 5. Every group is of the classic type.
+
+func init() { on(kmsg.ListGroups, (*Server).listGroups) }
+
+func (s *Server) listGroups(ctx context.Context, _ wire.Request, req *kmsg.ListGroupsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
+	groups, err := s.Coordinator.List(ctx, req.StatesFilter, req.TypesFilter)
+	resp.ErrorCode = code(err)
+	for _, g := range groups {
+		resp.Groups = append(resp.Groups, kmsg.ListGroupsResponseGroup{
+			Group: g.ID, ProtocolType: g.ProtocolType, GroupState: g.State, GroupType: "classic",
+		})
+	}
+	return resp
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/topicconfig"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+)
+
+// CreateTopics, versions 2 to 7. Any replication factor of at least 1 is accepted and reported.
+
+func init() { on(kmsg.CreateTopics, (*Server).createTopics) }
+
+func (s *Server) createTopics(ctx context.Context, _ wire.Request, req *kmsg.CreateTopicsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+	mentions := make(map[string]int)
+	for _, t := range req.Topics {
+		mentions[t.Topic]++
+	}
+	room := int32(topics.MaxPartitions)
+	for _, t := range req.Topics {
+		n := mentions[t.Topic]
+		if n == 0 {
+			continue // answered already
+		}
+		delete(mentions, t.Topic)
+		rt := kmsg.NewCreateTopicsResponseTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Topic, -1, -1
+		rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
+		var found topics.Found
+		err := errDuplicateTopic
+		if n == 1 {
+			if room -= max(t.NumPartitions, 1); room < 0 {
+				err = &topics.Error{Kind: topics.KindPolicy, Message: "Excessively large number of partitions per request."}
+			} else {
+				found, err = s.Catalog.Create(ctx, specOf(t), req.ValidateOnly)
+			}
+		}
+		rt.ErrorCode, rt.ErrorMessage = code(err), message(err)
+		if err == nil {
+			rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = found.ID, found.Partitions, found.ReplicationFactor
+			rt.Configs = createdConfigs(found)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+func specOf(t kmsg.CreateTopicsRequestTopic) topics.Spec {
+	spec := topics.Spec{Name: t.Topic, Partitions: t.NumPartitions, ReplicationFactor: t.ReplicationFactor}
+	for _, a := range t.ReplicaAssignment {
+		spec.Assignments = append(spec.Assignments, topics.Assignment{Partition: a.Partition, Brokers: a.Replicas})
+	}
+	for _, c := range t.Configs {
+		spec.Configs = append(spec.Configs, topics.Setting{Name: c.Name, Value: c.Value})
+	}
+	return spec
+}
+
+// createdConfigs lists every config of a new topic, as version 5 and later answer.
+func createdConfigs(t topics.Found) []kmsg.CreateTopicsResponseTopicConfig {
+	overrides := topics.Overrides(t.Configs)
+	list := []kmsg.CreateTopicsResponseTopicConfig{}
+	for _, d := range topicconfig.All() {
+		value, override, _ := topicconfig.Effective(overrides, d.Name)
+		c := kmsg.NewCreateTopicsResponseTopicConfig()
+		c.Name, c.Value, c.Source = d.Name, &value, int8(kmsg.ConfigSourceDefaultConfig)
+		if override {
+			c.Source = int8(kmsg.ConfigSourceDynamicTopicConfig)
+		}
+		list = append(list, c)
+	}
+	return list
+}

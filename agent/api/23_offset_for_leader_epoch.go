@@ -1,0 +1,52 @@
+package api
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/fetch"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// OffsetForLeaderEpoch, versions 2 to 4. The leader epoch is 0 for the life of a topic, and ends at the watermark.
+
+func init() { on(kmsg.OffsetForLeaderEpoch, (*Server).offsetForLeaderEpoch) }
+
+func (s *Server) offsetForLeaderEpoch(ctx context.Context, _ wire.Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	refs := make([]topics.Ref, len(req.Topics))
+	for i, t := range req.Topics {
+		refs[i] = topics.Ref{Name: t.Topic}
+	}
+	found, errs := s.Catalog.Find(ctx, refs)
+	for i, t := range req.Topics {
+		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
+			err := errs[i]
+			switch {
+			case err != nil:
+			case p.Partition < 0 || p.Partition >= found[i].Partitions:
+				err = kerr.UnknownTopicOrPartition
+			case p.CurrentLeaderEpoch > leaderEpoch:
+				err = kerr.UnknownLeaderEpoch
+			case p.LeaderEpoch == leaderEpoch:
+				var end fetch.Position
+				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
+				if end, err = s.Fetcher.Position(ctx, tp, fetch.Latest, false); err == nil {
+					rp.LeaderEpoch, rp.EndOffset = leaderEpoch, end.Offset
+				}
+			}
+			rp.ErrorCode = code(err)
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}

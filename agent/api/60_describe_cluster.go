@@ -1,0 +1,37 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire"
+)
+
+// DescribeCluster, versions 0 to 2.
+
+func init() { on(kmsg.DescribeCluster, (*Server).describeCluster) }
+
+func (s *Server) describeCluster(_ context.Context, r wire.Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
+	resp.EndpointType, resp.ControllerID, resp.ClusterAuthorizedOperations = 1, -1, noOperations
+	if r.Version >= 1 && req.EndpointType != 1 {
+		text := fmt.Sprintf("Unsupported endpoint type %d", req.EndpointType)
+		resp.ErrorCode = kerr.UnsupportedEndpointType.Code
+		if req.EndpointType == 2 {
+			resp.ErrorCode = kerr.MismatchedEndpointType.Code
+			text = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER"
+		}
+		resp.ErrorMessage = &text
+		return resp
+	}
+	node, host, port := s.self(r.Listener)
+	resp.ClusterID, resp.ControllerID = s.clusterID(), node
+	resp.Brokers = []kmsg.DescribeClusterResponseBroker{{NodeID: node, Host: host, Port: port, Rack: s.rack()}}
+	if req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = clusterOperations
+	}
+	return resp
+}

@@ -1,0 +1,124 @@
+// Package api turns Kafka's calls into calls of the agent's domain packages and their answers back: one numbered file per
+// API key, each with its versions' differences, and one table of error codes in errors.go.
+//
+// A handler gets a wire.Request and a decoded kmsg request and answers a kmsg response. It never sees a connection, never
+// touches storage itself, and decides nothing that belongs to a domain package. agent/PROTOCOL.md is the ledger of what is
+// answered, in which versions, and where it differs from Apache Kafka.
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/fetch"
+	"github.com/leat-stream/leat/agent/group"
+	"github.com/leat-stream/leat/agent/produce"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata"
+)
+
+// Deps is what the handlers call.
+type Deps struct {
+	Session     *metadata.Session
+	Catalog     *topics.Catalog
+	Producer    *produce.Producer
+	Fetcher     *fetch.Fetcher
+	Sessions    *fetch.Sessions
+	Coordinator *group.Coordinator
+	Log         *slog.Logger
+
+	BrokerConfigs []BrokerConfig               // what DescribeConfigs tells of this agent, ordered by name
+	Cluster       [16]byte                     // the cluster's id
+	Zone          string                       // the agent's own, which clients see as its rack; may be ""
+	Advertise     func(listener string) string // host:port that clients of a listener are told
+}
+
+// Server answers Kafka's calls. It implements wire.Handler and is safe for concurrent use.
+type Server struct {
+	Deps
+
+	ids sync.Mutex // guards nextID and endID
+	// Producer ids reserved for this agent and not handed out yet: [nextID, endID).
+	nextID, endID int64
+}
+
+var _ wire.Handler = (*Server)(nil)
+
+// New makes a server.
+func New(d Deps) *Server { return &Server{Deps: d} }
+
+// handler answers one kind of call.
+type handler func(s *Server, ctx context.Context, r wire.Request, body kmsg.Request) wire.Response
+
+// handlers by API key, filled by the numbered files. Produce is not among them: it begins before it is answered.
+var handlers = map[int16]handler{}
+
+// on registers the handler of one call, from an init function of its file.
+func on[Body kmsg.Request](key kmsg.Key, serve func(*Server, context.Context, wire.Request, Body) kmsg.Response) {
+	handlers[key.Int16()] = func(s *Server, ctx context.Context, r wire.Request, body kmsg.Request) wire.Response {
+		return wire.Response{Message: serve(s, ctx, r, body.(Body))}
+	}
+}
+
+// Served tells which calls have a handler.
+func Served(key int16) bool {
+	_, ok := handlers[key]
+	return ok || key == kmsg.Produce.Int16()
+}
+
+// Begin implements wire.Handler.
+func (s *Server) Begin(ctx context.Context, r wire.Request, body kmsg.Request) func() wire.Response {
+	if req, ok := body.(*kmsg.ProduceRequest); ok {
+		return s.beginProduce(ctx, r, req)
+	}
+	serve, ok := handlers[r.Key]
+	if !ok { // wire announces only what is served
+		return func() wire.Response { return wire.Response{Close: true} }
+	}
+	return func() wire.Response { return serve(s, ctx, r, body) }
+}
+
+// clusterID is the cluster's id as Kafka prints ids.
+func (s *Server) clusterID() string { return base64.RawURLEncoding.EncodeToString(s.Cluster[:]) }
+
+// self is this agent as the clients of a listener reach it.
+func (s *Server) self(listener string) (node int32, host string, port int32) {
+	address := s.Advertise(listener)
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		s.Log.Error("advertised address is not host:port", "listener", listener, "address", address, "error", err)
+		return -1, "", -1
+	}
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		s.Log.Error("advertised address has no port", "listener", listener, "address", address, "error", err)
+		return -1, "", -1
+	}
+	return s.Session.NodeID(), host, int32(n)
+}
+
+// rack is the agent's zone, or null.
+func (s *Server) rack() *string {
+	if s.Zone == "" {
+		return nil
+	}
+	return &s.Zone
+}
+
+// What an authorizer that allows everything would answer (AclOperation bits); noOperations: it was not asked for.
+const (
+	topicOperations   = int32(3576)
+	clusterOperations = int32(8096)
+	groupOperations   = int32(3400)
+	noOperations      = int32(-2147483648)
+)
+
+// leaderEpoch of every partition, for the life of its topic: nothing is ever truncated.
+const leaderEpoch = int32(0)

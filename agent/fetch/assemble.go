@@ -1,0 +1,84 @@
+package fetch
+
+import (
+	"fmt"
+
+	"github.com/leat-stream/leat/agent/batch"
+)
+
+// leaderEpoch of every batch that is served: offsets once given are final and nothing is ever truncated, so the epoch is 0 for
+// the life of a topic.
+const leaderEpoch = 0
+
+// assemblySlack leaves room for the rest of a batch that an estimate of bytes cuts, so that out rarely grows.
+const assemblySlack = 16 << 10
+
+// assembly gathers whole batches of one partition. Kafka cuts the last batch at the limit and clients throw the piece
+// away; here it is left out.
+type assembly struct {
+	from       int64 // first offset that is wanted
+	end        int64 // first offset that may not be served
+	budget     int64 // bytes of out at most,
+	atLeastOne bool  // but the first batch is answered even if it is larger
+	out        []byte
+}
+
+// add appends the wanted batches of the extent under the cursor. full: nothing more can be added. Every batch is checked
+// against its own checksum, and the extent against the offsets that the metadata promises: wrong bytes are an error,
+// never an answer.
+func (a *assembly) add(c *cursor) (full bool, err error) {
+	next := c.extent.Base
+	var header [batch.HeaderSize]byte
+	for next <= c.extent.Last {
+		if c.left() < batch.HeaderSize {
+			return false, fmt.Errorf("%w: extent ends before offset %d", ErrStorage, next)
+		}
+		if err := c.ensure(batch.HeaderSize); err != nil {
+			return false, err
+		}
+		c.peek(header[:])
+		length := int64(batch.View(header[:]).Length())
+		if length < batch.HeaderSize || length > c.left() {
+			return false, fmt.Errorf("%w: a batch at offset %d claims %d bytes of the %d that are left", ErrStorage, next, length, c.left())
+		}
+		last := next + int64(batch.View(header[:]).LastOffsetDelta())
+		if last < next || last > c.extent.Last {
+			return false, fmt.Errorf("%w: a batch at offset %d claims to end at %d", ErrStorage, next, last)
+		}
+		if last < a.from {
+			c.skip(length)
+			next = last + 1
+			continue
+		}
+		if last >= a.end {
+			return true, nil
+		}
+		if int64(len(a.out))+length > a.budget && !(a.atLeastOne && len(a.out) == 0) {
+			return true, nil
+		}
+		if err := c.ensure(length); err != nil {
+			return false, err
+		}
+		at := len(a.out)
+		a.out = c.take(a.out, length)
+		if err := finish(a.out[at:], next); err != nil {
+			a.out = a.out[:at]
+			return false, err
+		}
+		next = last + 1
+	}
+	return int64(len(a.out)) >= a.budget, nil
+}
+
+// finish checks a copied batch and gives it its final offset.
+func finish(b []byte, base int64) error {
+	v, err := batch.At(b)
+	if err != nil {
+		return fmt.Errorf("%w: batch at offset %d: %w", ErrStorage, base, err)
+	}
+	if v.CRC() != v.ComputeCRC() {
+		return fmt.Errorf("%w: checksum of the batch at offset %d does not fit", ErrStorage, base)
+	}
+	batch.Patch(b, base, leaderEpoch)
+	return nil
+}

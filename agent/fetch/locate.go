@@ -1,0 +1,85 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// plan is what one partition of a fetch will read.
+type plan struct {
+	view state.View
+	end  int64 // first offset that may not be served
+	err  error
+}
+
+// locate plans every partition at one applied index. It is enough to answer if MinBytes are there or a partition has an
+// error that waiting does not mend.
+func (f *Fetcher) locate(ctx context.Context, req Request) (plans []plan, enough bool) {
+	plans = make([]plan, len(req.Partitions))
+	doubtful := false
+	err := f.meta.Ask(ctx, metadata.Local(), func(r state.Reader) {
+		for i, w := range req.Partitions {
+			plans[i] = locateOne(r, req, w)
+			doubtful = doubtful || plans[i].err != nil
+		}
+	})
+	if err == nil && doubtful {
+		// R7: no negative verdict from a replica that may lag.
+		err = f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) {
+			for i, w := range req.Partitions {
+				if plans[i].err != nil {
+					plans[i] = locateOne(r, req, w)
+				}
+			}
+		})
+	}
+	var available int64
+	for i := range plans {
+		if err != nil && (plans[i].err != nil || plans[i].view.Index == 0) {
+			plans[i].err = err
+		}
+		if plans[i].err != nil {
+			enough = true
+			continue
+		}
+		available += plans[i].available(req.Partitions[i])
+	}
+	return plans, enough || available >= max(req.MinBytes, 1) || req.MinBytes <= 0
+}
+
+func locateOne(r state.Reader, req Request, w Want) plan {
+	view, ok := r.View(w.TP, w.Offset, min(max(w.MaxBytes, 1), req.MaxBytes))
+	if !ok {
+		return plan{err: fmt.Errorf("%w: %s-%d", ErrUnknownTopic, w.TP.Topic, w.TP.Partition)}
+	}
+	p := plan{view: view, end: view.Watermark}
+	if w.Offset < view.LogStart || w.Offset > view.Watermark {
+		p.err = fmt.Errorf("%w: offset %d of %s-%d is not within [%d, %d]",
+			ErrOutOfRange, w.Offset, w.TP.Topic, w.TP.Partition, view.LogStart, view.Watermark)
+	}
+	if req.Committed {
+		p.end = view.Stable
+	}
+	return p
+}
+
+// available estimates the bytes that a read would answer: whole extents are known exactly, a part of one by its share of
+// the offsets. It only decides how long a fetch waits.
+func (p *plan) available(w Want) int64 {
+	var bytes int64
+	for _, e := range p.view.Extents {
+		first, last := max(e.Base, w.Offset), min(e.Last, p.end-1)
+		if first > last {
+			continue
+		}
+		if first == e.Base && last == e.Last {
+			bytes += e.Len
+		} else {
+			bytes += max(1, e.Len*(last-first+1)/(e.Last-e.Base+1))
+		}
+	}
+	return bytes
+}

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/journal/bolt"
+	"github.com/leat-stream/leat/metadata/journal/mem"
+	"github.com/leat-stream/leat/metadata/journal/object"
+	"github.com/leat-stream/leat/objectstore"
+	"github.com/leat-stream/leat/objectstore/limit"
+	"github.com/leat-stream/leat/objectstore/meter"
+	"github.com/leat-stream/leat/objectstore/retry"
+	"github.com/leat-stream/leat/objectstore/storeurl"
+)
+
+// ground is what an agent stands on: the bucket, with its decorators, and the metadata journal.
+//
+//	produce ──────────────► limit ─► meter ─► driver     a PUT is never repeated under the same name by a decorator
+//	cache, images ─► retry ─► limit ─► meter ─► driver
+//	journal ──────────────────────► meter ─► driver      the journal resolves every ambiguous answer itself (J1)
+type ground struct {
+	keys    objectstore.Keys
+	cluster [16]byte
+
+	store    objectstore.Store // limited and metered
+	retrying objectstore.Store
+	journal  journal.Journal
+	images   *object.Images
+
+	storeName, journalName string
+	closers                []io.Closer
+}
+
+// DefaultJournal is the journal of a store whose URL is given, when none is named: the bucket itself, or a bbolt file
+// beside a store that is on this machine anyway.
+func DefaultJournal(store string) (string, error) {
+	u, err := storeurl.Parse(store)
+	switch {
+	case err != nil:
+		return "", err
+	case u.Kind.Remote():
+		return "bucket:", nil
+	case u.Kind == storeurl.Mem:
+		return "mem:", nil
+	}
+	return "bolt://" + strings.TrimSuffix(u.Dir, "/") + ".journal", nil
+}
+
+// openGround opens and probes the bucket and opens the journal that belongs to it.
+func openGround(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (g *ground, err error) {
+	g = &ground{storeName: cfg.Store, journalName: cfg.Journal}
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	u, err := storeurl.Parse(cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	if g.journalName == "" {
+		if g.journalName, err = DefaultJournal(cfg.Store); err != nil {
+			return nil, err
+		}
+	}
+	if err = CheckJournal(g.journalName, u.Kind); err != nil {
+		return nil, err
+	}
+	if g.keys, err = objectstore.NewKeys(cfg.Cluster); err != nil {
+		return nil, err
+	}
+	driver, err := u.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := driver.(io.Closer); ok {
+		g.closers = append(g.closers, c)
+	}
+	metered := meter.New(driver)
+	reg.MustRegister(metered)
+	if err = objectstore.Probe(ctx, metered, g.keys); err != nil {
+		return nil, fmt.Errorf("store %s: %w", cfg.Store, err)
+	}
+	g.store = limit.New(metered, limit.Default())
+	g.retrying = retry.New(g.store, retry.Default())
+	if err = g.openJournal(ctx, metered); err != nil {
+		return nil, err
+	}
+	g.images = object.NewImages(g.retrying, g.keys)
+	head, err := g.journal.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.cluster = head.Cluster
+	return g, nil
+}
+
+// ErrNoDriver: a journal that this version cannot keep.
+var ErrNoDriver = errors.New("no such journal driver")
+
+// CheckJournal refuses a journal URL that cannot work, or that would put the truth where it may be wiped.
+func CheckJournal(url string, store storeurl.Kind) error {
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "bucket":
+		if rest != "" {
+			return fmt.Errorf("journal %q: nothing may follow bucket:", url)
+		}
+		return nil
+	case "mem":
+		if rest != "" {
+			return fmt.Errorf("journal %q: nothing may follow mem:", url)
+		}
+		if store != storeurl.Mem {
+			return fmt.Errorf("journal %q: it ends with this process, and the records in a %s store would be lost with it; use bucket:", url, store)
+		}
+		return nil
+	case "bolt":
+		if store.Remote() {
+			return fmt.Errorf("journal %q: with a %s store the truth would be on a disk that may be wiped; use bucket:", url, store)
+		}
+		if !strings.HasPrefix(rest, "///") || len(rest) == 3 {
+			return fmt.Errorf("journal %q: want an absolute file with three slashes, as in bolt:///var/lib/leat/journal", url)
+		}
+		return nil
+	case "etcd":
+		return fmt.Errorf("journal %q: %w yet: etcd is planned, this version has bucket:, bolt:///file and mem:", url, ErrNoDriver)
+	}
+	return fmt.Errorf("journal %q: %w; want bucket:, bolt:///file or mem:", url, ErrNoDriver)
+}
+
+func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error {
+	if g.journalName == "bucket:" {
+		if err := object.Create(ctx, store, g.keys); err != nil {
+			return err
+		}
+		j, err := object.Open(ctx, store, g.keys)
+		if err != nil {
+			return err
+		}
+		g.journal = j
+		return nil
+	}
+	var local interface {
+		journal.Journal
+		object.Local
+	}
+	if g.journalName == "mem:" {
+		local = mem.New().Open()
+	} else {
+		j, err := bolt.Open(strings.TrimPrefix(g.journalName, "bolt://"))
+		if err != nil {
+			return err
+		}
+		g.closers = append(g.closers, j)
+		local = j
+	}
+	g.journal = local
+	return object.Bind(ctx, store, g.keys, local)
+}
+
+// source reads byte ranges for the cache.
+func (g *ground) source(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	o, err := g.retrying.Get(ctx, key, objectstore.Range{Offset: off, Length: n})
+	return o.Reader, err
+}
+
+// close closes what can be closed, the last opened first.
+func (g *ground) close() {
+	for i := len(g.closers) - 1; i >= 0; i-- {
+		_ = g.closers[i].Close() // everything that matters was synced when it was written
+	}
+}

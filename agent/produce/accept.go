@@ -1,0 +1,101 @@
+package produce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/leat-stream/leat/agent/batch"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Part is the records for one partition of a produce request, its name resolved and its topic's rules at hand.
+type Part struct {
+	TP      state.TopicPartition
+	Records []byte      // exactly one batch (KIP-98), which Accept may change in place and keeps until the outcome is there
+	Rules   batch.Rules // Now is set by Accept
+	// SegmentBytes: a larger batch is refused with ErrLargerThanSegment, as Kafka does; 0: no limit.
+	SegmentBytes int64
+	// Recompress: store the batch with Codec and Level (the topic's compression.type is not "producer").
+	Recompress bool
+	Codec      batch.Codec
+	Level      int
+	// Err refuses the part before it is looked at: what the caller found out already.
+	Err error
+}
+
+// The errors of accepting, beside those of agent/batch.
+var (
+	ErrTransactional     = errors.New("transactional batch without a transaction")
+	ErrLargerThanSegment = errors.New("batch is larger than segment.bytes")
+)
+
+// Accept checks the parts and puts the good ones into the open buffer, in order; the others get their outcome at once. It
+// returns as soon as they are in the buffer, so that a connection's next request can follow, or waits for room in it. An
+// error means that nothing was accepted: ctx ended while waiting for room, or the agent shuts down.
+func (p *Producer) Accept(ctx context.Context, parts []Part) (*Pending, error) {
+	var index uint64
+	if err := p.session.Ask(ctx, metadata.Local(), func(r state.Reader) { index = r.Index() }); err != nil {
+		return nil, err
+	}
+	pending := newPending(len(parts))
+	items := make([]item, 0, len(parts))
+	now := p.cfg.Clock().UnixMilli()
+	for i := range parts {
+		it, err := p.check(&parts[i], now)
+		if err != nil {
+			pending.resolve(i, Outcome{Err: err, Base: -1, LogStart: -1, AppendTime: -1})
+			continue
+		}
+		it.pending, it.slot, it.accept = pending, i, index
+		items = append(items, it)
+	}
+	if len(items) == 0 {
+		return pending, nil
+	}
+	if err := p.buf.add(ctx, items); err != nil {
+		return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, err)
+	}
+	return pending, nil
+}
+
+// check validates one batch once and for all, and rewrites it where the topic asks for it.
+func (p *Producer) check(part *Part, now int64) (item, error) {
+	if part.Err != nil {
+		return item{}, part.Err
+	}
+	v, err := batch.Single(part.Records)
+	if err != nil {
+		return item{}, err
+	}
+	if v.Attributes().Transactional() {
+		return item{}, ErrTransactional
+	}
+	rules := part.Rules
+	rules.Now = now
+	info, err := batch.Validate(v, rules)
+	if err != nil {
+		return item{}, err
+	}
+	if part.SegmentBytes > 0 && int64(len(v)) > part.SegmentBytes {
+		return item{}, fmt.Errorf("%w: %d bytes, at most %d", ErrLargerThanSegment, len(v), part.SegmentBytes)
+	}
+	v.Accept(info)
+	if part.Recompress && v.Attributes().Codec() != part.Codec {
+		if v, err = batch.Recompress(v, part.Codec, part.Level); err != nil {
+			return item{}, err
+		}
+	}
+	appendTime := int64(-1)
+	if info.TimestampType == batch.LogAppendTime {
+		appendTime = now
+	}
+	return item{
+		tp: part.TP, bytes: v, appendTime: appendTime,
+		batch: state.Batch{
+			Len: int32(len(v)), Attributes: int16(v.Attributes()), Count: v.Count(), MaxTimestamp: info.MaxTimestamp,
+			ProducerID: v.ProducerID(), ProducerEpoch: v.ProducerEpoch(), FirstSequence: v.BaseSequence(),
+		},
+	}, nil
+}

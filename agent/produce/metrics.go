@@ -1,0 +1,36 @@
+package produce
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics of the write path, by stage of the journey.
+type metrics struct {
+	records, bytes, refused, objects, uploadErrors        prometheus.Counter
+	uploadSeconds, commitSeconds, ackSeconds, objectBytes prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	seconds := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)})
+	}
+	m := &metrics{
+		records:       counter("leat_produce_records_total", "Records acknowledged, duplicates not counted."),
+		bytes:         counter("leat_produce_bytes_total", "Bytes of record batches acknowledged, as stored, duplicates not counted."),
+		refused:       counter("leat_produce_refused_batches_total", "Batches refused after they had been accepted: by the metadata, or because the bucket was away."),
+		objects:       counter("leat_produce_objects_total", "Objects committed."),
+		uploadErrors:  counter("leat_produce_upload_errors_total", "Failed attempts to store an object."),
+		uploadSeconds: seconds("leat_produce_upload_seconds", "Time to store one object, with all its attempts, in seconds."),
+		commitSeconds: seconds("leat_produce_commit_seconds", "Time to commit stored objects, in seconds."),
+		ackSeconds:    seconds("leat_produce_ack_seconds", "Time from accept to acknowledgement of a batch, in seconds."),
+		objectBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "leat_produce_object_bytes", Help: "Size of stored objects in bytes.", Buckets: prometheus.ExponentialBuckets(1<<10, 4, 9),
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.records, m.bytes, m.refused, m.objects, m.uploadErrors,
+			m.uploadSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes)
+	}
+	return m
+}

@@ -1,0 +1,129 @@
+// Package produce is the write path: accept → buffer → seal → upload → commit → ack, a file each.
+//
+//	accept.go   checks a request's batches once, against the topic's configuration, and references their bytes
+//	buffer.go   one open buffer holds the batches of all partitions; its bytes are bounded
+//	flush.go    decides when the buffer seals: size, interval, or at once when nothing is in flight
+//	seal.go     gathers the batches by partition into the body of one object
+//	upload.go   puts the object, several at once, under a fresh name after every unknown outcome
+//	commit.go   commits the objects in seal order; the metadata gives the offsets
+//	ack.go      hands each request its outcomes
+//
+// It must never answer a batch before its commit is applied here, never reorder the batches of a connection, and never
+// use the name of an object again after a PUT whose outcome is unknown. It knows nothing of fetching or of connections.
+package produce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+	"github.com/leat-stream/leat/objectstore"
+)
+
+// Session is the part of metadata.Session that the write path needs.
+type Session interface {
+	ID() state.UUID
+	DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error)
+	Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error
+}
+
+// Recent is told of every object that was stored, before it is committed: the cache, so that what was just written is
+// never read back from the bucket.
+type Recent interface {
+	Put(key string, parts [][]byte)
+}
+
+// Producer is the write path of one agent.
+//
+// Who owns what: buf has its own lock. numbers (of objects) are given by the flusher alone; sealed is filled by the flusher
+// and emptied by the committer, so that commit order is seal order.
+type Producer struct {
+	cfg     Config
+	log     *slog.Logger
+	session Session
+	store   objectstore.Store
+	keys    objectstore.Keys
+	recent  Recent
+	cluster [16]byte
+	metrics *metrics
+
+	buf    *buffer
+	policy policy
+	slots  chan struct{} // one token for each upload that may run
+	ended  chan struct{} // signals the flusher that an upload ended; holds at most one signal
+	sealed chan *object  // in seal order; bounded by Config.SealedObjects
+}
+
+// Deps is what a Producer works on.
+type Deps struct {
+	Session  Session
+	Store    objectstore.Store
+	Keys     objectstore.Keys
+	Cluster  [16]byte // the cluster's id, written into every object
+	Recent   Recent
+	Log      *slog.Logger
+	Register prometheus.Registerer
+}
+
+// New makes a write path; nothing moves before Run.
+func New(cfg Config, d Deps) (*Producer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("produce: %w", err)
+	}
+	return &Producer{
+		cfg: cfg, log: d.Log, session: d.Session, store: d.Store, keys: d.Keys, recent: d.Recent, cluster: d.Cluster,
+		metrics: newMetrics(d.Register),
+		buf:     newBuffer(cfg.MaxBuffered), policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
+		ended: make(chan struct{}, 1), sealed: make(chan *object, cfg.SealedObjects),
+	}, nil
+}
+
+// errDraining refuses what comes after Drain.
+var errDraining = errors.New("agent is shutting down")
+
+// Run moves batches until ctx ends, or the session is over (the error). What is buffered then is not acknowledged.
+func (p *Producer) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	var uploads sync.WaitGroup
+	wg.Go(func() {
+		p.flush(ctx, &uploads)
+		close(p.sealed) // the flusher is the only sender
+	})
+	err := p.commit(ctx)
+	cancel(err)
+	p.buf.close(errDraining)
+	wg.Wait()
+	uploads.Wait()
+	p.abandon(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// abandon answers everything that never reached a commit.
+func (p *Producer) abandon(err error) {
+	if err == nil {
+		err = errDraining
+	}
+	for o := range p.sealed {
+		p.refuse(o, err)
+	}
+	for _, it := range p.buf.take(p.cfg.MaxBuffered * 2) {
+		it.pending.resolve(it.slot, Outcome{Err: err, Base: -1})
+	}
+}
+
+// Drain refuses new batches, seals what is buffered and returns when everything is committed and answered, or ctx ends.
+func (p *Producer) Drain(ctx context.Context) error {
+	p.buf.close(errDraining)
+	return p.buf.empty(ctx)
+}
