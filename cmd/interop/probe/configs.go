@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -69,6 +70,7 @@ func probeConfigs(p *probe) error {
 	p.ask("the same resource twice", twice)
 	p.alterations()
 	p.values()
+	p.canonical()
 	return nil
 }
 
@@ -127,6 +129,31 @@ func (p *probe) alterationsOfLists() {
 	show()
 	try("set with spaces", set("cleanup.policy", " delete , compact "))
 	show()
+	try("subtract one of those with spaces", alteration{"cleanup.policy", 3, v("compact")})
+	show()
+	try("append one with a space", alteration{"cleanup.policy", 2, v(" compact")})
+	show()
+	try("append two with a space between", alteration{"cleanup.policy", 2, v("compact, delete")})
+	show()
+	try("subtract with a space", alteration{"cleanup.policy", 3, v("delete, compact")})
+	show()
+	try("append to an unknown name", alteration{"no.such", 2, v("a")})
+	try("append null to an unknown name", alteration{"no.such", 2, nil})
+	try("set null to an unknown name", alteration{"no.such", 0, nil})
+	try("subtract null", alteration{"cleanup.policy", 3, nil})
+	try("set empty", set("cleanup.policy", ""))
+	try("append empty to the empty list", alteration{"cleanup.policy", 2, v("")})
+	show()
+	try("subtract empty from the empty list", alteration{"cleanup.policy", 3, v("")})
+	show()
+	try("append one twice", alteration{"cleanup.policy", 2, v("delete,delete")})
+	show()
+	try("min above max compaction lag", set("min.compaction.lag.ms", "9"), set("max.compaction.lag.ms", "8"))
+	try("remote storage", set("remote.storage.enable", "true"))
+	try("two errors, first bad", set("segment.bytes", "x"), set("retention.ms", "y"))
+	try("two errors, in the other order", set("retention.ms", "y"), set("segment.bytes", "x"))
+	try("unknown and bad value", set("retention.ms", "y"), set("no.such", "x"))
+	try("bad value and append to a number", set("retention.ms", "y"), alteration{"segment.bytes", 2, v("1")})
 	try("set duplicates", set("cleanup.policy", "delete,delete"))
 	try("set delete,compact,delete", set("cleanup.policy", "delete,compact,delete"))
 	try("append throttled replica", alteration{"leader.replication.throttled.replicas", 2, v("0:1")})
@@ -161,6 +188,42 @@ func (p *probe) alterationsOfOthers() {
 	old := alter(topicResource, "conf", set("retention.ms", "9"))
 	old.Version = 0
 	p.ask("good", old)
+}
+
+// canonical shows in which form a value that was set is described.
+func (p *probe) canonical() {
+	const replicas = "leader.replication.throttled.replicas"
+	for _, c := range [][2]string{
+		{"retention.ms", "+5"}, {"retention.ms", " 7 "}, {"retention.ms", "007"}, {"retention.ms", "-0"}, {"retention.ms", " x "},
+		{"retention.ms", " -9 "}, {"preallocate", "TRUE"}, {"preallocate", " False "}, {"preallocate", " no "},
+		{"min.cleanable.dirty.ratio", "1e-1"}, {"min.cleanable.dirty.ratio", ".5"}, {"min.cleanable.dirty.ratio", "0.5d"},
+		{"min.cleanable.dirty.ratio", "NaN"}, {"min.cleanable.dirty.ratio", "1"}, {"min.cleanable.dirty.ratio", "0"},
+		{"min.cleanable.dirty.ratio", "-0.0"}, {"min.cleanable.dirty.ratio", "0.00001"}, {"min.cleanable.dirty.ratio", "1e9"},
+		{"min.cleanable.dirty.ratio", "Infinity"}, {"min.cleanable.dirty.ratio", "inf"}, {"min.cleanable.dirty.ratio", "nan"},
+		{"min.cleanable.dirty.ratio", "0x1p-2"}, {"min.cleanable.dirty.ratio", "1e-400"}, {"min.cleanable.dirty.ratio", "12345678.9"},
+		{"min.cleanable.dirty.ratio", "0.3333333333333333333"}, {"min.cleanable.dirty.ratio", "1_0"},
+		{"cleanup.policy", "delete,delete"}, {"cleanup.policy", "compact,delete"}, {"cleanup.policy", "compact , delete,compact"},
+		{"cleanup.policy", "delete,,compact"}, {"cleanup.policy", " "}, {"compression.type", " gzip "}, {"compression.type", " x "},
+		{replicas, "0:1,0:1"}, {replicas, "0:1,"}, {replicas, ",0:1"}, {replicas, " 0:1 , 1:2 "}, {replicas, " * "}, {replicas, ","},
+	} {
+		resp, err := p.quiet(alter(topicResource, "conf", set(c[0], c[1])))
+		if err != nil {
+			p.say("%v → %v", c, err)
+			continue
+		}
+		if r := resp.(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
+			p.say("%s=%q → %s %q", c[0], c[1], errorName(r.ErrorCode), or(r.ErrorMessage, "(null)"))
+			continue
+		}
+		time.Sleep(50 * time.Millisecond) // a broker describes what has reached its metadata cache
+		described, err := p.quiet(describeConfigs(4, topicResource, "conf", c[0]))
+		if err != nil {
+			p.say("%v → %v", c, err)
+			continue
+		}
+		got := described.(*kmsg.DescribeConfigsResponse).Resources[0].Configs[0].Value
+		p.say("%s=%q is described as %q", c[0], c[1], or(got, "(null)"))
+	}
 }
 
 // values tries values of every topic config at and beyond its range, each on a topic of its own.
