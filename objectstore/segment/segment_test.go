@@ -186,6 +186,7 @@ func TestSignedNonsenseIsRefused(t *testing.T) {
 		"position negative":           put(entry+entryPosition, 1<<63, 8),
 		"length zero":                 put(entry+entryBytes, 0, 8),
 		"length into the next":        put(entry+entryBytes, 26, 8),
+		"last run too short":          put(entry+2*EntrySize+entryBytes, 12, 8),
 		"length enormous":             put(entry+entryBytes, 1<<62, 8),
 		"length negative":             put(entry+entryBytes, 1<<63+25, 8),
 		"entry of 0 bytes":            put(entry, 0, 2),
