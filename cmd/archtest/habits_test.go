@@ -85,46 +85,91 @@ func (t *tree) tests() []*source {
 // checkSleep: tests wait for conditions, not for time. In a synctest bubble, time is virtual.
 func checkSleep(t *tree) []violation {
 	var broken []violation
+	bubbles := map[string][]string{} // by folder: functions that run their argument in a bubble
 	for _, f := range t.tests() {
-		timeName, bubble := f.nameOf("time"), f.nameOf("testing/synctest")
+		f.functions(func(fn *ast.FuncDecl) {
+			if f.makesBubble(fn) {
+				bubbles[f.dir] = append(bubbles[f.dir], fn.Name.Name)
+			}
+		})
+	}
+	for _, f := range t.tests() {
+		timeName := f.nameOf("time")
+		if timeName == "" {
+			continue
+		}
 		f.functions(func(fn *ast.FuncDecl) {
 			ast.Inspect(fn, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
 				if !ok {
 					return true
 				}
-				if timeName != "" && isSelector(call.Fun, timeName, "Sleep") {
+				if isSelector(call.Fun, timeName, "Sleep") {
 					broken = append(broken, violation{f.at(funcName(fn)), fmt.Sprintf("line %d: sleeps", f.line(call))})
 				}
-				return bubble == "" || !isSelector(call.Fun, bubble, "Test")
+				name, _ := call.Fun.(*ast.Ident)
+				return !f.isBubble(call) && (name == nil || !slices.Contains(bubbles[f.dir], name.Name))
 			})
 		})
 	}
 	return broken
 }
 
-// checkSkip: a test that does not run shows nothing.
+// isBubble reports whether a call is synctest.Test.
+func (f *source) isBubble(call *ast.CallExpr) bool {
+	name := f.nameOf("testing/synctest")
+	return name != "" && isSelector(call.Fun, name, "Test")
+}
+
+// makesBubble reports whether a function takes a function and calls synctest.Test.
+func (f *source) makesBubble(fn *ast.FuncDecl) (makes bool) {
+	if !slices.ContainsFunc(fn.Type.Params.List, func(p *ast.Field) bool { _, ok := p.Type.(*ast.FuncType); return ok }) {
+		return false
+	}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		makes = makes || ok && f.isBubble(call)
+		return !makes
+	})
+	return makes
+}
+
+// checkSkip: a test that does not run shows nothing. Only -short may skip, and nothing that counts is run with it.
 func checkSkip(t *tree) []violation {
 	var broken []violation
+	for name, text := range t.scripts {
+		if strings.Contains(text, "-short") {
+			broken = append(broken, violation{name, "runs tests with -short, which skips some"})
+		}
+	}
 	for _, f := range t.tests() {
 		f.functions(func(fn *ast.FuncDecl) {
 			ast.Inspect(fn, func(n ast.Node) bool {
-				call, ok := n.(*ast.CallExpr)
-				if !ok {
-					return true
-				}
-				for _, skip := range []string{"Skip", "Skipf", "SkipNow"} {
-					for _, receiver := range []string{"t", "b", "f", "tb"} {
-						if isSelector(call.Fun, receiver, skip) {
-							broken = append(broken, violation{f.at(funcName(fn)), fmt.Sprintf("line %d: skips", f.line(call))})
-						}
+				if cond, ok := n.(*ast.IfStmt); ok && cond.Init == nil && cond.Else == nil {
+					if call, ok := cond.Cond.(*ast.CallExpr); ok && isSelector(call.Fun, "testing", "Short") {
+						return false
 					}
+				}
+				if call, ok := n.(*ast.CallExpr); ok && skips(call) {
+					broken = append(broken, violation{f.at(funcName(fn)), fmt.Sprintf("line %d: skips", f.line(call))})
 				}
 				return true
 			})
 		})
 	}
 	return broken
+}
+
+// skips reports whether a call skips a test, going by the names that tests have for their testing.TB.
+func skips(call *ast.CallExpr) bool {
+	for _, name := range []string{"Skip", "Skipf", "SkipNow"} {
+		for _, receiver := range []string{"t", "b", "f", "tb"} {
+			if isSelector(call.Fun, receiver, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // functions calls do for every function declared in the file.

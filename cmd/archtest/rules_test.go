@@ -41,8 +41,9 @@ var exceptions = []exception{
 	{"sdk", "objectstore/storetest/minioproc/minioproc.go", "starts a MinIO server for tests and makes its bucket; drivers never make buckets"},
 	{"method count", "objectstore/storetest:suite", "one method for each behaviour of the contract: it grows with the contract"},
 	{"skip", "metadata/journal/journaltest/basics.go:survivesRestart", "the mem driver has nothing that outlives its process"},
-	{"skip", "metadata/journal/object/explore_test.go:TestExploreLarge", "skipped with -short only, which no make target uses"},
-	{"skip", "agent/wire/shape_test.go:TestShapesAreThoseOfTheKmsgInUse", "skipped with -short only, which no make target uses"},
+	{"sleep", "agent/group/harness_test.go:door.do", "called in synctest bubbles only, where it is virtual time"},
+	{"sleep", "agent/group/harness_test.go:harness.beatFor", "called in synctest bubbles only, where it is virtual time"},
+	{"sleep", "agent/wire/server_test.go:eventually", "polls for a condition of real sockets, which no bubble can hold"},
 }
 
 func TestModuleKeepsItsRules(t *testing.T) {

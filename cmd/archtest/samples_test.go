@@ -167,11 +167,14 @@ func f() {}`,
 		"cache/a.go":                 "package cache\nimport \"time\"\nfunc f() { time.Sleep(1) }",
 		"cache/a_test.go":            "package cache\nimport \"time\"\nfunc TestA() { func() { time.Sleep(1) }() }",
 		"cache/b_test.go":            "package cache\nimport (\"time\"; \"testing/synctest\")\nfunc TestB() { synctest.Test(t, func() { time.Sleep(1) }) }",
+		"cache/c_test.go":            "package cache\nimport (\"time\"; \"testing/synctest\")\nfunc bubble(t, do func()) { synctest.Test(t, do) }\nfunc TestC() { bubble(t, func() { time.Sleep(1) }); time.Sleep(1) }",
+		"cache/d_test.go":            "package cache\nimport \"time\"\nfunc TestD() { bubble(t, func() { time.Sleep(1) }) }",
 		"objectstore/storetest/a.go": "package storetest\nimport tm \"time\"\nfunc f() { tm.Sleep(1) }",
-	}, []string{"cache/a_test.go:TestA", "objectstore/storetest/a.go:f"}},
+	}, []string{"cache/a_test.go:TestA", "cache/c_test.go:TestC", "objectstore/storetest/a.go:f"}},
 	{"skip", map[string]string{
-		"cache/a_test.go": "package cache\nfunc TestA() { t.Skip() }\nfunc TestB() { t.Run(func() { t.Skipf(``) }) }\nfunc TestC() { b.SkipNow() }\nfunc TestD() { reader.Skip() }",
-	}, []string{"cache/a_test.go:TestA", "cache/a_test.go:TestB", "cache/a_test.go:TestC"}},
+		"cache/a_test.go": "package cache\nfunc TestA() { t.Skip() }\nfunc TestB() { t.Run(func() { t.Skipf(``) }) }\nfunc TestC() { b.SkipNow() }\nfunc TestD() { reader.Skip() }\nfunc TestE() { if testing.Short() { t.Skip() } }",
+		"Makefile":        "test:\n\tgo test -short ./...\n",
+	}, []string{"Makefile", "cache/a_test.go:TestA", "cache/a_test.go:TestB", "cache/a_test.go:TestC"}},
 }
 
 func TestEachRuleCatchesABadSampleAndLetsAGoodOnePass(t *testing.T) {

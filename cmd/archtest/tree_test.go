@@ -29,9 +29,10 @@ type source struct {
 
 // tree is all Go files of a module, and the names at its root.
 type tree struct {
-	top    []string // names at the root that are neither dotfiles nor ignored by git
-	files  []*source
-	broken []violation
+	top     []string // names at the root that are neither dotfiles nor ignored by git
+	files   []*source
+	broken  []violation
+	scripts map[string]string // text of what runs the tests
 }
 
 // violation says what breaks which rule where. where is a path, or path:name for something within a file.
@@ -39,7 +40,12 @@ type violation struct{ where, what string }
 
 // load reads every Go file below the root, but not testdata, dotted folders, and what .gitignore lists at the root.
 func load(root fs.FS) (*tree, error) {
-	t := &tree{}
+	t := &tree{scripts: map[string]string{}}
+	for _, name := range []string{"Makefile", ".ci/run"} {
+		if text, err := fs.ReadFile(root, name); err == nil {
+			t.scripts[name] = string(text)
+		}
+	}
 	ignored := ignoredNames(root)
 	entries, err := fs.ReadDir(root, ".")
 	if err != nil {
