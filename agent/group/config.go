@@ -54,8 +54,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("new member timeout %v and write timeout %v must be positive", c.NewMemberTimeout, c.WriteTimeout)
 	case c.MaxSize < 1:
 		return fmt.Errorf("a group of at most %d members is no group", c.MaxSize)
-	case c.OffsetMetadataMax < 0:
-		return fmt.Errorf("offset metadata bound %d is negative", c.OffsetMetadataMax)
+	case c.OffsetMetadataMax < 0 || c.OffsetMetadataMax > MaxGroupID/3: // a UTF-16 unit takes at most three bytes of UTF-8
+		return fmt.Errorf("offset metadata bound %d is not between 0 and %d", c.OffsetMetadataMax, MaxGroupID/3)
 	case c.OffsetsRetention <= 0 || c.OffsetsCheckInterval <= 0:
 		return fmt.Errorf("offsets retention %v and its check interval %v must be positive",
 			c.OffsetsRetention, c.OffsetsCheckInterval)

@@ -26,6 +26,8 @@ var (
 	ErrInconsistentProtocol = errors.New("inconsistent group protocol")
 	// ErrInvalidSessionTimeout (INVALID_SESSION_TIMEOUT).
 	ErrInvalidSessionTimeout = errors.New("invalid session timeout")
+	// ErrInvalidRequest (INVALID_REQUEST): a name that is too long to be kept.
+	ErrInvalidRequest = errors.New("invalid request")
 	// ErrInvalidGroupID (INVALID_GROUP_ID): empty where that is not allowed, or longer than MaxGroupID.
 	ErrInvalidGroupID = errors.New("invalid group id")
 	// ErrMemberIDRequired (MEMBER_ID_REQUIRED): join again with the member id of the answer (KIP-394).

@@ -42,11 +42,14 @@ type Subscription struct {
 
 // Join waits until the member is part of a generation that is in the journal. Errors: ErrInvalidGroupID, ErrInvalidSessionTimeout,
 // ErrInconsistentProtocol, ErrGroupFull, ErrMemberIDRequired, ErrUnknownMember, ErrFencedInstance, ErrRebalanceInProgress (another
-// JoinGroup of the same member came), ErrNotCoordinator, ErrCoordinatorNotAvailable.
+// JoinGroup of the same member came), ErrInvalidRequest, ErrNotCoordinator, ErrCoordinatorNotAvailable.
 func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, error) {
 	refused := JoinResponse{Member: r.Member}
 	if r.Group == "" || len(r.Group) > MaxGroupID {
 		return refused, ErrInvalidGroupID
+	}
+	if !r.keepable() {
+		return refused, ErrInvalidRequest
 	}
 	if r.SessionTimeout < c.cfg.MinSessionTimeout || r.SessionTimeout > c.cfg.MaxSessionTimeout {
 		return refused, ErrInvalidSessionTimeout
@@ -65,6 +68,19 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 		return refused, err
 	}
 	return resp, err
+}
+
+// maxName bounds the names that a member brings, so that a member id made of one can still be kept.
+const maxName = MaxGroupID - len("-00000000-0000-0000-0000-000000000000")
+
+// keepable reports whether the journal takes all names of the request.
+func (r *JoinRequest) keepable() bool {
+	for _, p := range r.Protocols {
+		if len(p.Name) > maxName {
+			return false
+		}
+	}
+	return max(len(r.Instance), len(r.ClientID), len(r.ClientHost), len(r.ProtocolType)) <= maxName
 }
 
 // distinct drops all but the first protocol of a name, so that counting who supports what stays right.

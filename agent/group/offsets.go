@@ -25,6 +25,9 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	if len(r.Group) > MaxGroupID {
 		return nil, ErrInvalidGroupID
 	}
+	if max(len(r.Member), len(r.Instance)) > MaxGroupID {
+		return nil, ErrUnknownMember
+	}
 	// Memory knows more than the journal about who may commit: who left, who was fenced. What it allows is checked again
 	// in Apply, so the order of commits and rebalances is the journal's.
 	_, err := call(ctx, c, r.Group, needHeld, func(g *group, w *waiter[struct{}], now time.Time) {

@@ -1,0 +1,391 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+var errKilled = errors.New("killed")
+
+// world is a real state, the only thing that outlives a coordinator.
+type world struct {
+	t     *testing.T
+	mu    sync.Mutex
+	st    *state.State
+	index uint64
+	lives byte
+}
+
+func newWorld(t *testing.T) *world { return &world{t: t, st: state.New()} }
+
+func (w *world) apply(c ...state.Command) []state.Result {
+	w.index++
+	results, _, err := w.st.Apply(state.Entry{Index: w.index, Commands: c})
+	if err != nil {
+		w.t.Errorf("apply: %v", err)
+	}
+	return results
+}
+
+func (w *world) read(f func(state.Reader)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w.st.Reader())
+}
+
+// fault is how a Do goes wrong.
+type fault int
+
+const (
+	faultNone    fault = iota
+	faultRefused       // not applied, and reported as such
+	faultLost          // applied, reported as unknown
+	faultLate          // reported as unknown, applied before the next command
+	faultHang          // as faultLate, reported when the caller's patience ends
+	faultSlow          // applied after two seconds
+)
+
+// door is a session of one coordinator's life. Like a metadata.Session it keeps the order of its commands.
+type door struct {
+	w      *world
+	id     state.UUID
+	number uint64
+	late   []state.Op
+	dead   bool
+	faults func(op state.Op) fault // nil: none; called with the world locked
+	before func(op state.Op)       // called without a lock, may kill
+	after  func(op state.Op)
+}
+
+func (w *world) open() *door {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lives++
+	d := &door{w: w, id: state.UUID{w.lives}}
+	w.apply(state.Command{Time: time.Now().UnixMilli(), Op: state.OpenSession{Session: d.id, NodeID: -1, Level: state.Level}})
+	return d
+}
+
+func (d *door) ID() state.UUID { return d.id }
+
+func (d *door) Do(ctx context.Context, ops ...state.Op) ([]state.Result, error) {
+	if d.before != nil {
+		d.before(ops[0])
+	}
+	results, err := d.do(ctx, ops)
+	if d.after != nil {
+		d.after(ops[0])
+	}
+	if d.isDead() {
+		return nil, errKilled
+	}
+	return results, err
+}
+
+func (d *door) do(ctx context.Context, ops []state.Op) ([]state.Result, error) {
+	d.w.mu.Lock()
+	f := faultNone
+	if d.faults != nil {
+		f = d.faults(ops[0])
+	}
+	switch {
+	case d.dead:
+		f = faultRefused
+	case f == faultSlow:
+		d.w.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		d.w.mu.Lock()
+	case f == faultHang:
+		d.late = append(d.late, ops...)
+		d.w.mu.Unlock()
+		<-ctx.Done()
+		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, ctx.Err())
+	}
+	defer d.w.mu.Unlock()
+	switch f {
+	case faultRefused:
+		return nil, metadata.ErrNotApplied
+	case faultLate:
+		d.late = append(d.late, ops...)
+		return nil, metadata.ErrUnknown
+	}
+	results := d.commit(append(d.late, ops...))[len(d.late):]
+	d.late = nil
+	if f == faultLost {
+		return nil, metadata.ErrUnknown
+	}
+	return results, nil
+}
+
+func (d *door) commit(ops []state.Op) []state.Result {
+	commands := make([]state.Command, len(ops))
+	for i, op := range ops {
+		d.number++
+		if wr, ok := op.(state.WriteGroup); ok {
+			if old, _ := d.w.st.Reader().Group(wr.Group.ID); wr.Group.Generation < old.Generation {
+				d.w.t.Errorf("generation goes from %d to %d", old.Generation, wr.Group.Generation)
+			}
+		}
+		commands[i] = state.Command{
+			Session: d.id, Lane: state.LaneOther, Number: d.number, Settled: d.number - 1, Time: time.Now().UnixMilli(), Op: op,
+		}
+	}
+	return d.w.apply(commands...)
+}
+
+func (d *door) Ask(_ context.Context, _ metadata.Freshness, read func(state.Reader)) error {
+	if d.isDead() {
+		return errKilled
+	}
+	d.w.read(read)
+	return nil
+}
+
+func (d *door) isDead() bool {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	return d.dead
+}
+
+// harness is one coordinator at a time over one world.
+type harness struct {
+	*testing.T
+	w   *world
+	cfg Config
+	ctx context.Context
+
+	mu     sync.Mutex
+	c      *Coordinator
+	d      *door
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// inBubble runs f with virtual time over a fresh world and a running coordinator.
+func inBubble(t *testing.T, f func(h *harness)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &harness{T: t, w: newWorld(t), cfg: Default(), ctx: t.Context()}
+		h.start()
+		f(h)
+		h.stop()
+	})
+}
+
+func (h *harness) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := h.w.open()
+	c := New(h.cfg, d, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Run(ctx)
+	}()
+	h.mu.Lock()
+	h.c, h.d, h.cancel, h.done = c, d, cancel, done
+	h.mu.Unlock()
+	synctest.Wait()
+}
+
+func (h *harness) stop() {
+	h.cancel()
+	<-h.done
+}
+
+// die stops the coordinator in the middle of whatever it does: nothing of it reaches the state any more. It does not wait.
+func (h *harness) die() {
+	h.w.mu.Lock()
+	h.d.dead = true
+	h.w.mu.Unlock()
+	h.cancel()
+}
+
+// restart is kill -9 and a new start.
+func (h *harness) restart() {
+	h.die()
+	<-h.done
+	h.start()
+}
+
+func (h *harness) now() *Coordinator {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.c
+}
+
+func (h *harness) group(id string) (g state.Group) {
+	h.w.read(func(r state.Reader) { g, _ = r.Group(id) })
+	return g
+}
+
+func (h *harness) is(err, want error) {
+	h.Helper()
+	if !errors.Is(err, want) || want == nil && err != nil {
+		h.Fatalf("error is %v, want %v", err, want)
+	}
+}
+
+func (h *harness) generation(id string, want int32) {
+	h.Helper()
+	if g := h.group(id); g.Generation != want {
+		h.Fatalf("generation of %s in the journal is %d, want %d (%+v)", id, g.Generation, want, g)
+	}
+}
+
+func (h *harness) state(id, want string) {
+	h.Helper()
+	if d := h.c.Describe(h.ctx, []string{id})[0]; d.State != want {
+		h.Fatalf("%s is %s, want %s", id, d.State, want)
+	}
+}
+
+const (
+	sessionTimeout   = 10 * time.Second
+	rebalanceTimeout = 60 * time.Second
+)
+
+func joinRequest(group, member string) JoinRequest {
+	return JoinRequest{
+		Group: group, Member: member, ClientID: "client", ClientHost: "/127.0.0.1", SessionTimeout: sessionTimeout,
+		RebalanceTimeout: rebalanceTimeout, ProtocolType: "consumer", MemberIDRequired: true, SkipAssignment: true,
+		Protocols: []state.Protocol{{Name: "range", Metadata: []byte("topics")}},
+	}
+}
+
+// joining is a JoinGroup under way.
+type joining struct {
+	done chan struct{}
+	resp JoinResponse
+	err  error
+}
+
+func (h *harness) goJoin(r JoinRequest) *joining {
+	j := &joining{done: make(chan struct{})}
+	go func() {
+		defer close(j.done)
+		j.resp, j.err = h.now().Join(h.ctx, r)
+	}()
+	synctest.Wait()
+	return j
+}
+
+func (j *joining) wait() JoinResponse {
+	<-j.done
+	return j.resp
+}
+
+func (j *joining) waiting() bool {
+	select {
+	case <-j.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// newID gets a member id for a dynamic member.
+func (h *harness) newID(group string) string {
+	h.Helper()
+	resp, err := h.c.Join(h.ctx, joinRequest(group, ""))
+	h.is(err, ErrMemberIDRequired)
+	if resp.Member == "" {
+		h.Fatal("no member id was handed out")
+	}
+	return resp.Member
+}
+
+// syncing is a SyncGroup under way.
+type syncing struct {
+	done chan struct{}
+	resp SyncResponse
+	err  error
+}
+
+func (h *harness) goSync(r SyncRequest) *syncing {
+	s := &syncing{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.resp, s.err = h.now().Sync(h.ctx, r)
+	}()
+	synctest.Wait()
+	return s
+}
+
+func syncRequest(group string, r JoinResponse) SyncRequest {
+	req := SyncRequest{Group: group, Member: r.Member, Generation: r.Generation, ProtocolType: r.ProtocolType, Protocol: r.Protocol}
+	for _, s := range r.Members {
+		req.Assignments = append(req.Assignments, Assignment{Member: s.Member, Bytes: []byte("for " + s.Member)})
+	}
+	return req
+}
+
+// stable makes a group of n dynamic members at generation 1 and answers what each was told, the leader first.
+func (h *harness) stable(group string, n int) []JoinResponse {
+	h.Helper()
+	var ids []string
+	for range n {
+		ids = append(ids, h.newID(group))
+	}
+	return h.together(group, ids...)
+}
+
+// together lets members with ids join, and brings the group to stability.
+func (h *harness) together(group string, ids ...string) []JoinResponse {
+	h.Helper()
+	var joins []*joining
+	for _, id := range ids {
+		joins = append(joins, h.goJoin(joinRequest(group, id)))
+	}
+	var told []JoinResponse
+	for _, j := range joins {
+		resp := j.wait()
+		h.is(j.err, nil)
+		if resp.Leader == resp.Member {
+			told = append([]JoinResponse{resp}, told...)
+		} else {
+			told = append(told, resp)
+		}
+	}
+	h.sync(group, told)
+	return told
+}
+
+func (h *harness) sync(group string, told []JoinResponse) {
+	h.Helper()
+	var syncs []*syncing
+	for i := len(told) - 1; i >= 0; i-- {
+		syncs = append(syncs, h.goSync(syncRequest(group, told[i])))
+	}
+	for i, s := range syncs {
+		<-s.done
+		h.is(s.err, nil)
+		if want := "for " + told[len(told)-1-i].Member; string(s.resp.Assignment) != want {
+			h.Fatalf("assignment is %q, want %q", s.resp.Assignment, want)
+		}
+	}
+}
+
+func (h *harness) heartbeat(group string, r JoinResponse) error {
+	return h.c.Heartbeat(h.ctx, HeartbeatRequest{Group: group, Member: r.Member, Generation: r.Generation})
+}
+
+// beatFor sends heartbeats of all members for a while; all must be welcome.
+func (h *harness) beatFor(group string, told []JoinResponse, d time.Duration) {
+	h.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(3 * time.Second) {
+		for _, r := range told {
+			h.is(h.heartbeat(group, r), nil)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+func TestRestartCausesNoRebalance_R11(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		topic := h.topic()
+		told := h.stable("g", 3)
+		h.beatFor("g", told, 7*time.Second)
+		for range 5 {
+			h.restart()
+			h.beatFor("g", told, 25*time.Second)
+			_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Member: told[2].Member, Generation: 1, Offsets: offsets(topic, "")})
+			h.is(err, nil)
+			h.sync("g", told)
+		}
+		h.generation("g", 1)
+		h.state("g", "Stable")
+	})
+}
+
+func TestMembersThatDiedWithTheCoordinatorExpireThoughNobodyCalls(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.stable("g", 2)
+		time.Sleep(9 * time.Second)
+		h.restart()
+		time.Sleep(9 * time.Second)
+		h.state("g", "Stable") // a whole session from the restart on
+		time.Sleep(3*time.Second + rebalanceTimeout)
+		h.state("g", "Empty")
+		if g := h.group("g"); len(g.Members) != 0 {
+			h.Errorf("journal knows %+v", g)
+		}
+	})
+}
+
+func TestRestartWhileTheAssignmentIsAwaited_R11(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		a, b := h.newID("g"), h.newID("g")
+		ja, jb := h.goJoin(joinRequest("g", a)), h.goJoin(joinRequest("g", b))
+		told := []JoinResponse{ja.wait(), jb.wait()}
+		follower := h.goSync(syncRequest("g", told[1]))
+		h.restart()
+		<-follower.done
+		if follower.err == nil {
+			h.Fatal("sync was answered without an assignment")
+		}
+		h.state("g", "CompletingRebalance")
+		for _, r := range told {
+			h.is(h.heartbeat("g", r), nil)
+		}
+		if again := h.goJoin(joinRequest("g", b)); again.wait().Generation != 1 {
+			h.Errorf("a follower that lost its answer is told %+v, %v", again.resp, again.err)
+		}
+		h.sync("g", told)
+		h.generation("g", 1)
+	})
+}
+
+func TestRestartWhileMembersJoinAgainLeavesThemTheOldGeneration(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 2)
+		id := h.newID("g")
+		j := h.goJoin(joinRequest("g", id))
+		h.restart()
+		j.wait()
+		if j.err == nil {
+			h.Fatal("join was answered")
+		}
+		h.is(h.heartbeat("g", told[0]), nil)
+		_, err := h.c.Join(h.ctx, joinRequest("g", id))
+		h.is(err, ErrUnknownMember) // the client starts over
+		h.state("g", "Stable")
+	})
+}
+
+func TestLostClaimIsNoticedAndNobodyIsAnsweredFromMemory(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 2)
+		j := h.goJoin(joinRequest("g", told[0].Member))
+		old := h.c
+		thief := h.w.open()
+		var claim uint64
+		h.w.read(func(r state.Reader) { _, claim = r.Claim("g") })
+		res, err := thief.Do(h.ctx, state.ClaimGroup{Group: "g", Replaces: claim})
+		if err != nil || res[0].Code != state.CodeOK {
+			h.Fatalf("claim: %+v, %v", res, err)
+		}
+		h.is(old.Heartbeat(h.ctx, HeartbeatRequest{Group: "g", Member: told[1].Member, Generation: 1}), ErrNotCoordinator)
+		j.wait()
+		h.is(j.err, ErrNotCoordinator)
+	})
+}
+
+func TestWriteUnderALostClaimIsRefused(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 1)
+		thief := h.w.open()
+		h.d.before = func(op state.Op) {
+			if w, ok := op.(state.WriteGroup); ok {
+				h.d.before = nil
+				if _, err := thief.Do(h.ctx, state.ClaimGroup{Group: "g", Replaces: w.Claim}); err != nil {
+					h.Error(err)
+				}
+			}
+		}
+		j := h.goJoin(joinRequest("g", told[0].Member))
+		j.wait()
+		h.is(j.err, ErrNotCoordinator)
+		h.generation("g", 1)
+	})
+}
+
+func TestAskingForGroupsThatDoNotExistLeavesNoTrace(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.is(h.c.Heartbeat(h.ctx, HeartbeatRequest{Group: "g", Member: "m", Generation: 1}), ErrUnknownMember)
+		_, err := h.c.Sync(h.ctx, SyncRequest{Group: "g", Member: "m", Generation: 1})
+		h.is(err, ErrUnknownMember)
+		h.newID("g")
+		time.Sleep(time.Minute)
+		h.w.read(func(r state.Reader) {
+			for id := range r.Groups() {
+				h.Errorf("journal has group %s", id)
+			}
+			if _, claim := r.Claim("g"); claim != 0 {
+				h.Error("journal has a claim")
+			}
+		})
+	})
+}
+
+func TestSlowJournalEndsNoSession(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 2)
+		h.d.faults = func(op state.Op) fault { return faultSlow }
+		time.Sleep(9 * time.Second) // no heartbeat yet
+		began := time.Now()
+		static := joinRequest("g", "")
+		static.Instance = "s"
+		h.goJoin(static)
+		j := h.goJoin(joinRequest("g", told[0].Member))
+		j2 := h.goJoin(joinRequest("g", told[1].Member)) // begins the write
+		j.wait()
+		j2.wait()
+		h.is(j.err, nil)
+		h.is(j2.err, nil)
+		if d := time.Since(began); d < 2*time.Second {
+			h.Errorf("the write took %v", d)
+		}
+	})
+}
+
+func TestGroupHeldUpLongerThanASessionHearsItsMembersFirst(t *testing.T) {
+	g := newGroup(new(Config), "g")
+	now := time.Now()
+	m := &member{id: "m", sessionTimeout: sessionTimeout}
+	g.roster.add(m)
+	g.phase = phaseStable
+	g.beat(m, now)
+	g.postpone(time.Hour)
+	if g.expire(now.Add(time.Hour+9*time.Second)) != 0 || g.phase != phaseStable {
+		t.Error("member expired while nobody could hear it")
+	}
+	if !g.wake.Equal(m.deadline) {
+		t.Errorf("group wakes at %v, session ends at %v", g.wake, m.deadline)
+	}
+	if g.expire(now.Add(time.Hour+sessionTimeout)) != 1 {
+		t.Error("member did not expire")
+	}
+}
+
+// TestEveryWriteMayFailInEveryWay: paired faults. Whatever happens to the n-th command of a group's life, clients that try
+// again become a stable group, and what was told of a generation stays true.
+func TestEveryWriteMayFailInEveryWay(t *testing.T) {
+	for _, f := range []fault{faultRefused, faultLost, faultLate, faultHang, faultSlow} {
+		for n := 1; n <= 5; n++ {
+			t.Run(fmt.Sprintf("fault %d of command %d", f, n), func(t *testing.T) {
+				inBubble(t, func(h *harness) {
+					count := 0
+					h.d.faults = func(state.Op) fault {
+						if count++; count == n {
+							return f
+						}
+						return faultNone
+					}
+					lifeOfAGroup(h)
+					if count < n {
+						h.Errorf("only %d commands", count)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestKillBetweenAnyTwoSteps_R11 kills the coordinator before and after each command that a group's life needs.
+func TestKillBetweenAnyTwoSteps_R11(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		for _, after := range []bool{false, true} {
+			t.Run(fmt.Sprintf("command %d, after %v", n, after), func(t *testing.T) {
+				inBubble(t, func(h *harness) {
+					count := 0
+					kill := func(state.Op) {
+						if count++; count == n {
+							h.die()
+							go func() {
+								<-h.done
+								h.start()
+							}()
+						}
+					}
+					if after {
+						h.d.after = kill
+					} else {
+						h.d.before = kill
+					}
+					lifeOfAGroup(h)
+				})
+			})
+		}
+	}
+}
+
+// lifeOfAGroup: three clients meet, work, lose one that leaves, and stay stable over a restart.
+func lifeOfAGroup(h *harness) {
+	j := newJudge(h, "g")
+	clients := []*client{j.client(), j.client(), j.client()}
+	for _, c := range clients {
+		c.begin()
+	}
+	j.settled(clients, 3*time.Minute)
+	clients[2].end(true)
+	j.settled(clients[:2], 3*time.Minute)
+	generation := h.group("g").Generation
+	h.restart()
+	time.Sleep(time.Minute)
+	j.settled(clients[:2], 0)
+	h.generation("g", generation)
+	clients[0].end(true)
+	clients[1].end(true)
+	time.Sleep(2 * time.Minute)
+	if g := h.group("g"); g.State != state.GroupEmpty {
+		h.Errorf("journal knows %+v", g)
+	}
+	synctest.Wait()
+}
+
+func TestRequestsBeforeAndAfterRunAreToldToComeAgain(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 2)
+		waiting := h.goJoin(joinRequest("g", told[0].Member))
+		h.stop()
+		waiting.wait()
+		h.is(waiting.err, ErrCoordinatorNotAvailable)
+		h.is(h.heartbeat("g", told[0]), ErrCoordinatorNotAvailable)
+		_, err := h.c.Join(h.ctx, joinRequest("g", ""))
+		h.is(err, ErrCoordinatorNotAvailable)
+	})
+}
+
+func TestMetadataThatIsAwayIsNotGuessed(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.stable("g", 1)
+		h.w.mu.Lock()
+		h.d.dead = true
+		h.w.mu.Unlock()
+		if d := h.c.Describe(h.ctx, []string{"x"})[0]; !errors.Is(d.Err, ErrCoordinatorNotAvailable) {
+			h.Errorf("described as %+v", d)
+		}
+		_, err := h.c.Offsets(h.ctx, "g", nil)
+		h.is(err, ErrNotCoordinator)
+		h.is(h.c.Heartbeat(h.ctx, HeartbeatRequest{Group: "x", Member: "m", Generation: 1}), ErrCoordinatorNotAvailable)
+		h.is(h.c.Delete(h.ctx, []string{"x"})[0], ErrCoordinatorNotAvailable)
+		_, err = h.c.Commit(h.ctx, CommitRequest{Group: "x", Generation: -1})
+		h.is(err, ErrCoordinatorNotAvailable)
+		_, err = h.c.List(h.ctx, nil, nil)
+		h.is(err, ErrCoordinatorNotAvailable)
+	})
+}
