@@ -123,7 +123,7 @@ func (s *Store) get(ctx context.Context, key string, r objectstore.Range) (objec
 	if err := ctx.Err(); err != nil {
 		return objectstore.Object{}, err
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return objectstore.Object{}, notFound(err)
 	}
@@ -151,8 +151,8 @@ func (s *Store) get(ctx context.Context, key string, r objectstore.Range) (objec
 
 // notFound tells the errors that mean "no such object" from those of the disk.
 func notFound(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return objectstore.ErrNotFound
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) {
+		return objectstore.ErrNotFound // ELOOP: a symbolic link is no object
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: %w", objectstore.ErrDenied, err)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -32,6 +33,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.Address == "" {
 		return errors.New("minio: no host:port")
+	}
+	if strings.Contains(c.Address, "/") {
+		return fmt.Errorf("minio: address %q must be host:port", c.Address)
 	}
 	if c.Bucket == "" {
 		return errors.New("minio: no bucket name")

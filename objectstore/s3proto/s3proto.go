@@ -143,7 +143,8 @@ func Open(body io.ReadCloser, r objectstore.Range, contentRange string, contentL
 ) {
 	size, length, err := extent(r, contentRange, contentLength)
 	if err != nil {
-		return objectstore.Object{}, errors.Join(err, body.Close())
+		_ = body.Close()
+		return objectstore.Object{}, err
 	}
 	return objectstore.Object{Reader: &exactReader{body: body, left: length}, Size: size, Version: v}, nil
 }
@@ -167,8 +168,8 @@ func extent(r objectstore.Range, contentRange string, contentLength int64) (size
 	size, errSize := strconv.ParseInt(total, 10, 64)
 	from, errFrom := strconv.ParseInt(first, 10, 64)
 	to, errTo := strconv.ParseInt(last, 10, 64)
-	if err := errors.Join(errSize, errFrom, errTo); err != nil {
-		return 0, 0, fmt.Errorf("Content-Range %q: %w", contentRange, err)
+	if errSize != nil || errFrom != nil || errTo != nil {
+		return 0, 0, fmt.Errorf("Content-Range %q cannot be understood", contentRange)
 	}
 	offset, length, err := r.In(size)
 	if err != nil || from != offset || to != offset+length-1 || contentLength != length {
