@@ -1,0 +1,199 @@
+//go:build interop
+
+package interop
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/leat-stream/leat/cmd/interop/javatools"
+)
+
+// target is a server to try: start makes it ready for clients at addr and has it ended when the test ends.
+type target interface {
+	start(t *testing.T) (addr string)
+}
+
+// targets returns those that INTEROP_TARGETS names, by default Leat on each of its stores.
+func targets(t *testing.T) map[string]target {
+	t.Helper()
+	names := os.Getenv("INTEROP_TARGETS")
+	if names == "" {
+		names = "file,minio"
+	}
+	chosen := map[string]target{}
+	for name := range strings.SplitSeq(names, ",") {
+		switch {
+		case name == "kafka":
+			chosen[name] = apacheKafka{}
+		case name == "file":
+			chosen[name] = leat{store: fileStore}
+		case name == "minio":
+			chosen[name] = leat{store: minioStore}
+		case strings.Contains(name, ":"):
+			chosen[name] = running(name)
+		default:
+			t.Fatalf("INTEROP_TARGETS: %q is not kafka, file, minio or host:port", name)
+		}
+	}
+	return chosen
+}
+
+// running is a server that somebody else started.
+type running string
+
+func (r running) start(*testing.T) string { return string(r) }
+
+type apacheKafka struct{}
+
+func (apacheKafka) start(t *testing.T) string {
+	broker, err := kit(t).StartBroker(t.TempDir(), map[string]string{
+		"group.initial.rebalance.delay.ms": "0",
+		"offsets.topic.num.partitions":     "5",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Stop)
+	return broker.Addr()
+}
+
+// leat is an agent, built from this tree. store returns its --store and what must be in its environment.
+type leat struct {
+	store func(t *testing.T) (url string, env []string)
+}
+
+func (l leat) start(t *testing.T) string {
+	root := moduleRoot(t)
+	binary := filepath.Join(t.TempDir(), "leat")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/leat")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	url, env := l.store(t)
+	addr, web := freeAddr(t), freeAddr(t)
+	spawn(t, env, binary, "agent", "--listen", addr, "--http", web, "--store", url, "--cache-dir", t.TempDir())
+	await(t, "the agent", func() error {
+		resp, err := http.Get("http://" + web + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("readyz answers %s", resp.Status)
+		}
+		return nil
+	})
+	return addr
+}
+
+func fileStore(t *testing.T) (string, []string) { return "file://" + t.TempDir(), nil }
+
+func minioStore(t *testing.T) (string, []string) {
+	binary := filepath.Join(moduleRoot(t), ".tools", "minio")
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("MinIO is missing, `make tools` builds it: %v", err)
+	}
+	const user, password = "interop-user", "interop-password"
+	addr := freeAddr(t)
+	spawn(t, []string{"MINIO_ROOT_USER=" + user, "MINIO_ROOT_PASSWORD=" + password},
+		binary, "server", t.TempDir(), "--quiet", "--address", addr, "--console-address", freeAddr(t))
+	client, err := minio.New(addr, &minio.Options{Creds: credentials.NewStaticV4(user, password, ""), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "MinIO", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		return client.MakeBucket(ctx, "interop", minio.MakeBucketOptions{})
+	})
+	env := []string{"AWS_ACCESS_KEY_ID=" + user, "AWS_SECRET_ACCESS_KEY=" + password}
+	return "minio://" + addr + "/interop/leat?tls=false", env
+}
+
+// spawn starts a process that ends with the test: SIGTERM, and SIGKILL 15 s later. Its output is logged if the test fails.
+func spawn(t *testing.T, env []string, name string, args ...string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended, which Wait says better
+		kill := time.AfterFunc(15*time.Second, func() { cmd.Process.Kill() })
+		defer kill.Stop()
+		err := cmd.Wait()
+		log.Close()
+		if !t.Failed() {
+			return
+		}
+		if out, readErr := os.ReadFile(log.Name()); readErr == nil {
+			t.Logf("%s ended: %v\n%s", filepath.Base(name), err, out[max(0, len(out)-4000):])
+		}
+	})
+}
+
+// await asks ready every 100 ms until it says yes, for at most 60 s.
+func await(t *testing.T, what string, ready func() error) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		err := ready()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not ready: %v", what, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// freeAddr returns a loopback address that nobody listened on a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func moduleRoot(t *testing.T) string {
+	t.Helper()
+	root, err := javatools.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func kit(t *testing.T) *javatools.Kit {
+	t.Helper()
+	k, err := javatools.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
