@@ -1,6 +1,9 @@
 package state
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	attributeTransactional = 0x10
@@ -39,6 +42,7 @@ func (a *step) commitObject(c *Command, op CommitObject) Result {
 		return a.result(CodeInvalid)
 	}
 	results := make([]BatchResult, 0, n)
+	a.changes = slices.Grow(a.changes, len(op.Runs))
 	name := ObjectName{Owner: c.Session, Number: c.Number, Attempt: op.Attempt}
 	for i := range op.Runs {
 		r := commitRun{step: a, run: &op.Runs[i], tp: TopicPartition{op.Runs[i].Topic, op.Runs[i].Partition}, name: name, size: op.Size}

@@ -242,6 +242,9 @@ func DecodeHeader(b []byte) (Header, error) {
 			r.skip()
 		}
 	}
+	if h.Level == 0 {
+		r.corrupt("level")
+	}
 	if r.err != nil {
 		return Header{}, fmt.Errorf("image header: %w", r.err)
 	}

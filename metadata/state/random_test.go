@@ -69,7 +69,7 @@ func drawPartition(t *rapid.T) TopicPartition {
 func drawGroup(t *rapid.T) string { return fmt.Sprintf("g%d", rapid.IntRange(0, 3).Draw(t, "group")) }
 
 func drawOp(t *rapid.T, s *State) Op {
-	switch rapid.IntRange(0, 25).Draw(t, "op") {
+	switch rapid.IntRange(0, 34).Draw(t, "op") {
 	case 0, 1:
 		return OpenSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s"))), Level: 1, NodeID: -1,
 			Agent: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "agent")}

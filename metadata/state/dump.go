@@ -1,0 +1,96 @@
+package state
+
+import (
+	"fmt"
+	"io"
+)
+
+// IsShard tells by its first bytes whether b may be a shard of an image: shards have no magic, only a format and a table.
+func IsShard(b []byte) bool {
+	info, _, err := parseShard(b, func(ShardInfo, *reader, []UUID) {})
+	return err == nil && info.Table != 0
+}
+
+// DumpShard prints the records of one shard of an image, for people.
+func DumpShard(w io.Writer, b []byte) error {
+	n := 0
+	info, topics, err := parseShard(b, func(info ShardInfo, r *reader, d []UUID) {
+		n++
+		fmt.Fprintf(w, "  %s\n", describeRecord(info.Table, r, d))
+	})
+	if err != nil {
+		return fmt.Errorf("dump shard: %w", err)
+	}
+	fmt.Fprintf(w, "shard of table %d, depth %d, number %d, changed by entry %d: %d records, %d ids\n",
+		info.Table, info.Depth, info.Number, info.Changed, n, topics)
+	return nil
+}
+
+// parseShard calls record for every record and answers what the shard says about itself.
+func parseShard(b []byte, record func(ShardInfo, *reader, []UUID)) (info ShardInfo, ids int, err error) {
+	if len(b) == 0 || b[0] != shardFormat {
+		return info, 0, fmt.Errorf("%w: not a shard", ErrCorrupt)
+	}
+	r := reader{b: b[1:], unknown: ErrLevel}
+	var d []UUID
+	for r.next() {
+		switch r.field {
+		case 1:
+			info.Table = Table(r.uintUpTo(255))
+		case 2:
+			info.Depth = uint8(r.uintUpTo(maxDepth))
+		case 3:
+			info.Number = uint32(r.uintUpTo(1<<32 - 1))
+		case 4:
+			info.Changed = r.uint()
+		case 5:
+			raw := r.raw()
+			for ; len(raw) >= 16; raw = raw[16:] {
+				d = append(d, UUID(raw[:16]))
+			}
+		case 6:
+			m := reader{b: r.raw(), unknown: r.unknown}
+			record(info, &m, d)
+		default:
+			r.skip()
+		}
+	}
+	return info, len(d), r.err
+}
+
+func describeRecord(t Table, r *reader, d []UUID) string {
+	var text string
+	switch t {
+	case TableMisc:
+		text = fmt.Sprintf("misc %+v", *decodeMisc(r))
+	case TableTopics:
+		text = fmt.Sprintf("topic %+v", *decodeTopic(r, d))
+	case TableConfigs:
+		text = fmt.Sprintf("configs %+v", decodeConfigs(r, d))
+	case TablePartitions:
+		p, found := decodePartition(r, d)
+		text = fmt.Sprintf("partition %d of %s: log start %d, %d extents", p.number, p.topic, p.logStart, len(found))
+		for i := range p.extents {
+			e := &p.extents[i]
+			text += fmt.Sprintf("\n    offsets %d to %d: object %+v, %d bytes at %d, max timestamp %d", e.base, e.last, found[i].name, e.len, e.pos, e.maxTimestamp)
+		}
+	case TableSessions:
+		text = fmt.Sprintf("session %+v", *decodeSession(r, d))
+	case TableEnded:
+		text = fmt.Sprintf("ended session %s", UUID(decodeEnded(r, d)))
+	case TableProducers:
+		text = fmt.Sprintf("producer %+v", *decodeProducer(r, d))
+	case TableClaims:
+		text = fmt.Sprintf("claim %+v", decodeClaim(r, d))
+	case TableGroups:
+		text = fmt.Sprintf("group %+v", decodeGroupRecord(r, d).Group)
+	case TableOffsets:
+		text = fmt.Sprintf("offsets %+v", *decodeOffsets(r, d))
+	default:
+		return fmt.Sprintf("record of unknown table %d", t)
+	}
+	if r.err != nil {
+		return fmt.Sprintf("!! %v", r.err)
+	}
+	return text
+}
