@@ -44,39 +44,39 @@ type Agent struct {
 
 // Open binds every port, opens store and journal, and takes the lead, in this order: what can fail without touching the
 // cluster comes first, so that an agent that cannot start never disturbs one that runs. Nothing is served before Run.
-func Open(ctx context.Context, cfg Config, log *slog.Logger) (a *Agent, err error) {
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	reg := prometheus.NewRegistry()
-	a = &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters()}
-	defer func() {
-		if err != nil {
-			a.close()
-		}
-	}()
-	if a.server, err = wire.New(cfg.Wire, versions.Range, log, reg); err != nil {
-		return nil, err
-	}
-	if err = a.server.Listen(ctx); err != nil {
-		return nil, err
-	}
-	if a.web, err = listenWeb(cfg.HTTP, reg, log); err != nil {
-		return nil, err
-	}
-	if a.ground, err = openGround(ctx, cfg, log, reg); err != nil {
-		return nil, err
-	}
-	if a.cache, err = cache.Open(cfg.Cache, a.ground.source, log, reg); err != nil {
-		return nil, err
-	}
-	if err = a.lead(ctx, reg); err != nil {
-		return nil, err
-	}
-	if err = a.assemble(reg); err != nil {
+	a := &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters()}
+	if err := a.build(ctx); err != nil {
+		a.close()
 		return nil, err
 	}
 	return a, nil
+}
+
+func (a *Agent) build(ctx context.Context) (err error) {
+	reg := prometheus.NewRegistry()
+	if a.server, err = wire.New(a.cfg.Wire, versions.Range, a.log, reg); err != nil {
+		return err
+	}
+	if err = a.server.Listen(ctx); err != nil {
+		return err
+	}
+	if a.web, err = listenWeb(a.cfg.HTTP, reg, a.log); err != nil {
+		return err
+	}
+	if a.ground, err = openGround(ctx, a.cfg, reg); err != nil {
+		return err
+	}
+	if a.cache, err = cache.Open(a.cfg.Cache, a.ground.source, a.log, reg); err != nil {
+		return err
+	}
+	if err = a.lead(ctx, reg); err != nil {
+		return err
+	}
+	return a.assemble(reg)
 }
 
 // lead opens the replica, which fences whoever led before.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,31 +54,34 @@ func DefaultJournal(store string) (string, error) {
 }
 
 // openGround opens and probes the bucket and opens the journal that belongs to it.
-func openGround(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (g *ground, err error) {
-	g = &ground{storeName: cfg.Store, journalName: cfg.Journal}
-	defer func() {
-		if err != nil {
-			g.close()
-		}
-	}()
+func openGround(ctx context.Context, cfg Config, reg prometheus.Registerer) (*ground, error) {
+	g := &ground{storeName: cfg.Store, journalName: cfg.Journal}
+	if err := g.open(ctx, cfg, reg); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *ground) open(ctx context.Context, cfg Config, reg prometheus.Registerer) error {
 	u, err := storeurl.Parse(cfg.Store)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if g.journalName == "" {
 		if g.journalName, err = DefaultJournal(cfg.Store); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err = CheckJournal(g.journalName, u.Kind); err != nil {
-		return nil, err
+		return err
 	}
 	if g.keys, err = objectstore.NewKeys(cfg.Cluster); err != nil {
-		return nil, err
+		return err
 	}
 	driver, err := u.Open(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c, ok := driver.(io.Closer); ok {
 		g.closers = append(g.closers, c)
@@ -87,20 +89,20 @@ func openGround(ctx context.Context, cfg Config, log *slog.Logger, reg prometheu
 	metered := meter.New(driver)
 	reg.MustRegister(metered)
 	if err = objectstore.Probe(ctx, metered, g.keys); err != nil {
-		return nil, fmt.Errorf("store %s: %w", cfg.Store, err)
+		return fmt.Errorf("store %s: %w", cfg.Store, err)
 	}
 	g.store = limit.New(metered, limit.Default())
 	g.retrying = retry.New(g.store, retry.Default())
 	if err = g.openJournal(ctx, metered); err != nil {
-		return nil, err
+		return err
 	}
 	g.images = object.NewImages(g.retrying, g.keys)
 	head, err := g.journal.Head(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	g.cluster = head.Cluster
-	return g, nil
+	return nil
 }
 
 // ErrNoDriver: a journal that this version cannot keep.

@@ -23,15 +23,15 @@ import (
 type produceSlot struct{ topic, partition int }
 
 // beginProduce accepts the batches, in order; finish waits for what becomes of them.
-func (s *Server) beginProduce(ctx context.Context, r wire.Request, req *kmsg.ProduceRequest) func() wire.Response {
+func beginProduce(ctx context.Context, s *Server, r wire.Request, req *kmsg.ProduceRequest) func() wire.Response {
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	if req.Acks < -1 || req.Acks > 1 {
-		return s.refuseProduce(req, resp, kerr.InvalidRequiredAcks)
+		return refuseProduce(s, req, resp, kerr.InvalidRequiredAcks)
 	}
-	parts, slots := s.produceParts(ctx, r, req, resp)
+	parts, slots := produceParts(ctx, s, r, req, resp)
 	pending, err := s.Producer.Accept(ctx, parts)
 	if err != nil {
-		return s.refuseProduce(req, resp, err)
+		return refuseProduce(s, req, resp, err)
 	}
 	return func() wire.Response {
 		patience := time.Duration(max(req.TimeoutMillis, 1)) * time.Millisecond
@@ -39,7 +39,7 @@ func (s *Server) beginProduce(ctx context.Context, r wire.Request, req *kmsg.Pro
 		defer cancel()
 		outcomes, err := pending.Wait(wait)
 		if err != nil { // still open: the client must not take it for refused
-			return s.refuseProduce(req, resp, kerr.RequestTimedOut)()
+			return refuseProduce(s, req, resp, kerr.RequestTimedOut)()
 		}
 		failed := false
 		for i, slot := range slots {
@@ -59,7 +59,7 @@ const maxPatience = 15 * time.Minute
 
 // produceParts resolves names and rules, and lays out the answer. A partition that is named twice is taken once, the last time, as
 // Kafka does.
-func (s *Server) produceParts(ctx context.Context, r wire.Request, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) ([]produce.Part, []produceSlot) {
+func produceParts(ctx context.Context, s *Server, r wire.Request, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) ([]produce.Part, []produceSlot) {
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {
 		refs[i] = topicRef(r.Version >= 13, t.Topic, t.TopicID)
@@ -140,7 +140,7 @@ func fillProduced(p *kmsg.ProduceResponseTopicPartition, o produce.Outcome) {
 }
 
 // refuseProduce answers the same error for every partition.
-func (s *Server) refuseProduce(req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse, err error) func() wire.Response {
+func refuseProduce(s *Server, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse, err error) func() wire.Response {
 	resp.Topics = nil
 	for _, t := range req.Topics {
 		rt := kmsg.NewProduceResponseTopic()

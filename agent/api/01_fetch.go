@@ -16,7 +16,7 @@ import (
 // Fetch, versions 4 to 18, with sessions (KIP-227) from 7 on and topic ids from 13 on. Followers do not exist: a replica
 // id is answered NOT_LEADER_OR_FOLLOWER.
 
-func init() { on(kmsg.Fetch, (*Server).fetch) }
+func init() { on(kmsg.Fetch, fetchRecords) }
 
 // fetching is one Fetch on its way through the layers.
 type fetching struct {
@@ -26,7 +26,7 @@ type fetching struct {
 	got     []fetch.Got
 }
 
-func (s *Server) fetch(ctx context.Context, r wire.Request, req *kmsg.FetchRequest) kmsg.Response {
+func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	if r.Version < 7 {
 		req.SessionID, req.SessionEpoch = 0, fetch.FinalEpoch
@@ -38,7 +38,7 @@ func (s *Server) fetch(ctx context.Context, r wire.Request, req *kmsg.FetchReque
 		return resp
 	}
 	f := fetching{version: r.Version, turn: turn}
-	s.fetchItems(ctx, req, &f)
+	fetchTurn(ctx, s, req, &f)
 	id, listed := turn.Finish(f.got)
 	resp.SessionID = id
 	f.answer(resp, listed, req.IsolationLevel == 1)
@@ -70,11 +70,11 @@ func fetchItems(version int16, req *kmsg.FetchRequest) (items []fetch.Item, forg
 	return items, forgotten
 }
 
-// fetchItems resolves the turn's items and fetches those that can be.
-func (s *Server) fetchItems(ctx context.Context, req *kmsg.FetchRequest, f *fetching) {
+// fetchTurn resolves the turn's items and fetches those that can be.
+func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetching) {
 	items := f.turn.Items
 	f.got, f.names = make([]fetch.Got, len(items)), make([]string, len(items))
-	found, errs := s.fetchTopics(ctx, f.version, items)
+	found, errs := fetchTopics(ctx, s, f.version, items)
 	want := fetch.Request{
 		MaxWait: time.Duration(req.MaxWaitMillis) * time.Millisecond, MinBytes: int64(req.MinBytes),
 		MaxBytes: int64(req.MaxBytes), Committed: req.IsolationLevel == 1,
@@ -105,7 +105,7 @@ func (s *Server) fetchItems(ctx context.Context, req *kmsg.FetchRequest, f *fetc
 }
 
 // fetchTopics finds the topics of the items, each topic once.
-func (s *Server) fetchTopics(ctx context.Context, version int16, items []fetch.Item) ([]topics.Found, []error) {
+func fetchTopics(ctx context.Context, s *Server, version int16, items []fetch.Item) ([]topics.Found, []error) {
 	index := make(map[topics.Ref]int)
 	var refs []topics.Ref
 	of := make([]int, len(items))

@@ -14,7 +14,7 @@ import (
 
 // ListOffsets, versions 1 to 11. The special timestamps answer as a Kafka without tiered storage does.
 
-func init() { on(kmsg.ListOffsets, (*Server).listOffsets) }
+func init() { on(kmsg.ListOffsets, listOffsets) }
 
 // legalFrom is the first version in which a special timestamp may be asked for.
 var legalFrom = map[int64]int16{
@@ -22,7 +22,7 @@ var legalFrom = map[int64]int16{
 	fetch.EarliestPendingUpload: 11,
 }
 
-func (s *Server) listOffsets(ctx context.Context, r wire.Request, req *kmsg.ListOffsetsRequest) kmsg.Response {
+func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListOffsetsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	type place struct {
 		topic     string
@@ -47,7 +47,7 @@ func (s *Server) listOffsets(ctx context.Context, r wire.Request, req *kmsg.List
 			case mentions[place{t.Topic, p.Partition}] > 1:
 				err = kerr.InvalidRequest
 			case err == nil:
-				at, err = s.position(ctx, r.Version, req.IsolationLevel, found[i], p)
+				at, err = positionOf(ctx, s, r.Version, req.IsolationLevel, found[i], p)
 			}
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, code(err), -1, -1, -1
@@ -64,7 +64,7 @@ func (s *Server) listOffsets(ctx context.Context, r wire.Request, req *kmsg.List
 	return resp
 }
 
-func (s *Server) position(ctx context.Context, version int16, isolation int8, t topics.Found, p kmsg.ListOffsetsRequestTopicPartition) (fetch.Position, error) {
+func positionOf(ctx context.Context, s *Server, version int16, isolation int8, t topics.Found, p kmsg.ListOffsetsRequestTopicPartition) (fetch.Position, error) {
 	from, special := legalFrom[p.Timestamp]
 	switch {
 	case p.Partition < 0 || p.Partition >= t.Partitions:

@@ -14,9 +14,9 @@ import (
 // Metadata, versions 0 to 13. A topic that is not there is made if the client and the configuration allow it; as in Kafka
 // the answer still says UNKNOWN_TOPIC_OR_PARTITION, and the client's next try finds it.
 
-func init() { on(kmsg.Metadata, (*Server).metadata) }
+func init() { on(kmsg.Metadata, describeTopics) }
 
-func (s *Server) metadata(ctx context.Context, r wire.Request, req *kmsg.MetadataRequest) kmsg.Response {
+func describeTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.MetadataRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
 	node, host, port := s.self(r.Listener)
 	cluster := s.clusterID()
@@ -41,7 +41,7 @@ func (s *Server) metadata(ctx context.Context, r wire.Request, req *kmsg.Metadat
 		return resp
 	}
 	create := r.Version < 4 || req.AllowAutoTopicCreation
-	for _, t := range s.namedTopics(ctx, r.Version, req, create) {
+	for _, t := range namedTopics(ctx, s, r.Version, req, create) {
 		if t.err != nil {
 			resp.Topics = append(resp.Topics, failedTopic(t, operations))
 			continue
@@ -60,7 +60,7 @@ type named struct {
 }
 
 // namedTopics looks up what a request asks for, each topic once, and makes what may be made.
-func (s *Server) namedTopics(ctx context.Context, version int16, req *kmsg.MetadataRequest, create bool) []named {
+func namedTopics(ctx context.Context, s *Server, version int16, req *kmsg.MetadataRequest, create bool) []named {
 	var list []named
 	var refs []topics.Ref
 	seen := make(map[topics.Ref]bool)

@@ -16,9 +16,9 @@ import (
 // OffsetCommit, versions 2 to 10; topics by id from 10 on. The retention time of versions 2 to 4 is ignored, as Kafka has
 // done since version 2.1 of its own when offsets.retention.minutes decides.
 
-func init() { on(kmsg.OffsetCommit, (*Server).offsetCommit) }
+func init() { on(kmsg.OffsetCommit, offsetCommit) }
 
-func (s *Server) offsetCommit(ctx context.Context, r wire.Request, req *kmsg.OffsetCommitRequest) kmsg.Response {
+func offsetCommit(ctx context.Context, s *Server, r wire.Request, req *kmsg.OffsetCommitRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {

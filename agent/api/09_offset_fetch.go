@@ -14,13 +14,13 @@ import (
 // OffsetFetch, versions 1 to 10: one group up to 7, several from 8 on, topics by id from 10 on. Nothing is ever pending, so
 // require_stable changes nothing.
 
-func init() { on(kmsg.OffsetFetch, (*Server).offsetFetch) }
+func init() { on(kmsg.OffsetFetch, offsetFetch) }
 
-func (s *Server) offsetFetch(ctx context.Context, r wire.Request, req *kmsg.OffsetFetchRequest) kmsg.Response {
+func offsetFetch(ctx context.Context, s *Server, r wire.Request, req *kmsg.OffsetFetchRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	if r.Version >= 8 {
 		for _, g := range req.Groups {
-			resp.Groups = append(resp.Groups, s.groupOffsets(ctx, g, r.Version >= 10))
+			resp.Groups = append(resp.Groups, groupOffsets(ctx, s, g, r.Version >= 10))
 		}
 		return resp
 	}
@@ -31,7 +31,7 @@ func (s *Server) offsetFetch(ctx context.Context, r wire.Request, req *kmsg.Offs
 	for _, t := range req.Topics {
 		single.Topics = append(single.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: t.Topic, Partitions: t.Partitions})
 	}
-	g := s.groupOffsets(ctx, single, false)
+	g := groupOffsets(ctx, s, single, false)
 	resp.ErrorCode = g.ErrorCode
 	for _, t := range g.Topics {
 		rt := kmsg.OffsetFetchResponseTopic{Topic: t.Topic}
@@ -59,10 +59,10 @@ func failedOffsets(t kmsg.OffsetFetchRequestGroupTopic, errorCode int16) kmsg.Of
 }
 
 // groupOffsets answers the offsets of one group; all of them if it names no topics.
-func (s *Server) groupOffsets(ctx context.Context, g kmsg.OffsetFetchRequestGroup, byID bool) kmsg.OffsetFetchResponseGroup {
+func groupOffsets(ctx context.Context, s *Server, g kmsg.OffsetFetchRequestGroup, byID bool) kmsg.OffsetFetchResponseGroup {
 	answer := kmsg.OffsetFetchResponseGroup{Group: g.Group, Topics: []kmsg.OffsetFetchResponseGroupTopic{}}
 	if g.Topics == nil {
-		all, err := s.allOffsets(ctx, g.Group)
+		all, err := allOffsets(ctx, s, g.Group)
 		answer.Topics, answer.ErrorCode = all, code(err)
 		return answer
 	}
@@ -108,7 +108,7 @@ func committed(o state.OffsetCommit) kmsg.OffsetFetchResponseGroupTopicPartition
 }
 
 // allOffsets answers everything that a group committed, by topic.
-func (s *Server) allOffsets(ctx context.Context, id string) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
+func allOffsets(ctx context.Context, s *Server, id string) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
 	offsets, err := s.Coordinator.Offsets(ctx, id, nil)
 	if err != nil {
 		return nil, err

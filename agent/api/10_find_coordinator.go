@@ -12,12 +12,12 @@ import (
 // FindCoordinator, versions 0 to 6. The one agent coordinates every group. There are no transactions and no share groups
 // yet, and so no coordinators of them.
 
-func init() { on(kmsg.FindCoordinator, (*Server).findCoordinator) }
+func init() { on(kmsg.FindCoordinator, findCoordinator) }
 
 // The types of coordinators (FindCoordinatorRequest.CoordinatorType).
 const coordinatorGroup = int8(0)
 
-func (s *Server) findCoordinator(_ context.Context, r wire.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
+func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	node, host, port := s.self(r.Listener)
 	keys := req.CoordinatorKeys
@@ -27,7 +27,7 @@ func (s *Server) findCoordinator(_ context.Context, r wire.Request, req *kmsg.Fi
 	for _, key := range keys {
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
 		c.Key, c.NodeID, c.Host, c.Port = key, node, host, port
-		if err := s.coordinated(req.CoordinatorType); err != nil {
+		if err := coordinated(s, req.CoordinatorType); err != nil {
 			c.NodeID, c.Host, c.Port, c.ErrorCode = -1, "", -1, err.Code
 			c.ErrorMessage = &err.Description
 		}
@@ -42,7 +42,7 @@ func (s *Server) findCoordinator(_ context.Context, r wire.Request, req *kmsg.Fi
 }
 
 // coordinated tells why there is no coordinator of that type.
-func (s *Server) coordinated(kind int8) *kerr.Error {
+func coordinated(s *Server, kind int8) *kerr.Error {
 	switch kind {
 	case coordinatorGroup:
 		return nil

@@ -13,9 +13,9 @@ import (
 
 // JoinGroup, versions 0 to 9.
 
-func init() { on(kmsg.JoinGroup, (*Server).joinGroup) }
+func init() { on(kmsg.JoinGroup, joinGroup) }
 
-func (s *Server) joinGroup(ctx context.Context, r wire.Request, req *kmsg.JoinGroupRequest) kmsg.Response {
+func joinGroup(ctx context.Context, s *Server, r wire.Request, req *kmsg.JoinGroupRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
 	rebalance := req.RebalanceTimeoutMillis
 	if r.Version < 1 {

@@ -11,9 +11,9 @@ import (
 
 // Heartbeat, versions 0 to 4.
 
-func init() { on(kmsg.Heartbeat, (*Server).heartbeat) }
+func init() { on(kmsg.Heartbeat, heartbeat) }
 
-func (s *Server) heartbeat(ctx context.Context, _ wire.Request, req *kmsg.HeartbeatRequest) kmsg.Response {
+func heartbeat(ctx context.Context, s *Server, _ wire.Request, req *kmsg.HeartbeatRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
 	resp.ErrorCode = code(s.Coordinator.Heartbeat(ctx, group.HeartbeatRequest{
 		Group: req.Group, Member: req.MemberID, Instance: text(req.InstanceID), Generation: req.Generation,

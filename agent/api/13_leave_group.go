@@ -11,9 +11,9 @@ import (
 
 // LeaveGroup, versions 0 to 5: one member up to 2, several from 3 on.
 
-func init() { on(kmsg.LeaveGroup, (*Server).leaveGroup) }
+func init() { on(kmsg.LeaveGroup, leaveGroup) }
 
-func (s *Server) leaveGroup(ctx context.Context, r wire.Request, req *kmsg.LeaveGroupRequest) kmsg.Response {
+func leaveGroup(ctx context.Context, s *Server, r wire.Request, req *kmsg.LeaveGroupRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.LeaveGroupResponse)
 	leave := group.LeaveRequest{Group: req.Group}
 	if r.Version < 3 {

@@ -12,9 +12,9 @@ import (
 
 // SyncGroup, versions 0 to 5. From 5 on the protocol must be named (KIP-559).
 
-func init() { on(kmsg.SyncGroup, (*Server).syncGroup) }
+func init() { on(kmsg.SyncGroup, syncGroup) }
 
-func (s *Server) syncGroup(ctx context.Context, r wire.Request, req *kmsg.SyncGroupRequest) kmsg.Response {
+func syncGroup(ctx context.Context, s *Server, r wire.Request, req *kmsg.SyncGroupRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
 	resp.MemberAssignment = []byte{}
 	if r.Version >= 5 && (req.ProtocolType == nil || req.Protocol == nil) {

@@ -13,9 +13,9 @@ import (
 
 // DescribeGroups, versions 0 to 6. A group that does not exist is "Dead", and from 6 on an error too.
 
-func init() { on(kmsg.DescribeGroups, (*Server).describeGroups) }
+func init() { on(kmsg.DescribeGroups, describeGroups) }
 
-func (s *Server) describeGroups(ctx context.Context, r wire.Request, req *kmsg.DescribeGroupsRequest) kmsg.Response {
+func describeGroups(ctx context.Context, s *Server, r wire.Request, req *kmsg.DescribeGroupsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 	for _, d := range s.Coordinator.Describe(ctx, req.Groups) {
 		g := kmsg.NewDescribeGroupsResponseGroup()

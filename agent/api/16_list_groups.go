@@ -10,9 +10,9 @@ import (
 
 // ListGroups, versions 0 to 5. Every group is of the classic type.
 
-func init() { on(kmsg.ListGroups, (*Server).listGroups) }
+func init() { on(kmsg.ListGroups, listGroups) }
 
-func (s *Server) listGroups(ctx context.Context, _ wire.Request, req *kmsg.ListGroupsRequest) kmsg.Response {
+func listGroups(ctx context.Context, s *Server, _ wire.Request, req *kmsg.ListGroupsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
 	groups, err := s.Coordinator.List(ctx, req.StatesFilter, req.TypesFilter)
 	resp.ErrorCode = code(err)

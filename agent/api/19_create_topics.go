@@ -12,9 +12,9 @@ import (
 
 // CreateTopics, versions 2 to 7. Any replication factor of at least 1 is accepted and reported.
 
-func init() { on(kmsg.CreateTopics, (*Server).createTopics) }
+func init() { on(kmsg.CreateTopics, createTopics) }
 
-func (s *Server) createTopics(ctx context.Context, _ wire.Request, req *kmsg.CreateTopicsRequest) kmsg.Response {
+func createTopics(ctx context.Context, s *Server, _ wire.Request, req *kmsg.CreateTopicsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
 	mentions := make(map[string]int)
 	for _, t := range req.Topics {

@@ -12,9 +12,9 @@ import (
 
 // DeleteTopics, versions 1 to 6: by name, and by id from 6 on.
 
-func init() { on(kmsg.DeleteTopics, (*Server).deleteTopics) }
+func init() { on(kmsg.DeleteTopics, deleteTopics) }
 
-func (s *Server) deleteTopics(ctx context.Context, r wire.Request, req *kmsg.DeleteTopicsRequest) kmsg.Response {
+func deleteTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.DeleteTopicsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	wanted := req.Topics
 	if r.Version < 6 {

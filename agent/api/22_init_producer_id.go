@@ -14,12 +14,12 @@ import (
 // InitProducerId, versions 0 to 5, for idempotent producers. There are no transactions yet: a transactional id is
 // answered COORDINATOR_NOT_AVAILABLE, as FindCoordinator does for it.
 
-func init() { on(kmsg.InitProducerID, (*Server).initProducerID) }
+func init() { on(kmsg.InitProducerID, initProducerID) }
 
 // idBlock is how many producer ids an agent reserves at once; those it has not handed out when it ends are never used.
 const idBlock = 1000
 
-func (s *Server) initProducerID(ctx context.Context, _ wire.Request, req *kmsg.InitProducerIDRequest) kmsg.Response {
+func initProducerID(ctx context.Context, s *Server, _ wire.Request, req *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	switch {
@@ -30,7 +30,7 @@ func (s *Server) initProducerID(ctx context.Context, _ wire.Request, req *kmsg.I
 		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		return resp
 	}
-	id, err := s.producerID(ctx)
+	id, err := producerID(ctx, s)
 	if err != nil {
 		s.Log.Warn("no producer ids could be reserved", "error", err)
 		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code // every client tries again; an id lost on the way harms nobody
@@ -41,7 +41,7 @@ func (s *Server) initProducerID(ctx context.Context, _ wire.Request, req *kmsg.I
 }
 
 // producerID hands out an id that was never handed out before, and never will be again.
-func (s *Server) producerID(ctx context.Context) (int64, error) {
+func producerID(ctx context.Context, s *Server) (int64, error) {
 	s.ids.Lock()
 	defer s.ids.Unlock()
 	if s.nextID == s.endID {

@@ -14,9 +14,9 @@ import (
 
 // OffsetForLeaderEpoch, versions 2 to 4. The leader epoch is 0 for the life of a topic, and ends at the watermark.
 
-func init() { on(kmsg.OffsetForLeaderEpoch, (*Server).offsetForLeaderEpoch) }
+func init() { on(kmsg.OffsetForLeaderEpoch, offsetForLeaderEpoch) }
 
-func (s *Server) offsetForLeaderEpoch(ctx context.Context, _ wire.Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {

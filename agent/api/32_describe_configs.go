@@ -16,7 +16,7 @@ import (
 // DescribeConfigs, versions 1 to 4, for topics and for this agent. Of Kafka's broker configs those are answered that mean
 // something here, with the values in force; none can be changed while the agent runs.
 
-func init() { on(kmsg.DescribeConfigs, (*Server).describeConfigs) }
+func init() { on(kmsg.DescribeConfigs, describeConfigs) }
 
 // BrokerConfig is a config of this agent as clients see it, under the name that Kafka's brokers have for it.
 type BrokerConfig struct {
@@ -25,13 +25,13 @@ type BrokerConfig struct {
 	Doc         string
 }
 
-func (s *Server) describeConfigs(ctx context.Context, _ wire.Request, req *kmsg.DescribeConfigsRequest) kmsg.Response {
+func describeConfigs(ctx context.Context, s *Server, _ wire.Request, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
 	for _, resource := range req.Resources {
 		rr := kmsg.NewDescribeConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName, rr.ErrorMessage = resource.ResourceType, resource.ResourceName, new(string)
 		rr.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
-		configs, err := s.describeResource(ctx, resource)
+		configs, err := describeResource(ctx, s, resource)
 		if rr.ErrorCode = code(err); err != nil {
 			if text := message(err); text != nil && rr.ErrorCode != 3 { // Kafka has no text for an unknown topic
 				rr.ErrorMessage = text
@@ -54,7 +54,7 @@ func (s *Server) describeConfigs(ctx context.Context, _ wire.Request, req *kmsg.
 	return resp
 }
 
-func (s *Server) describeResource(ctx context.Context, r kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+func describeResource(ctx context.Context, s *Server, r kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	switch r.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
 		if err := topics.CheckName(r.ResourceName); err != nil {
@@ -69,18 +69,18 @@ func (s *Server) describeResource(ctx context.Context, r kmsg.DescribeConfigsReq
 		if r.ResourceName == "" {
 			return nil, nil // defaults of all brokers: none were set
 		}
-		if err := s.checkBroker(r.ResourceName, fmt.Sprintf("Broker id must be an integer, but it is: %s", r.ResourceName),
+		if err := checkBroker(s, r.ResourceName, fmt.Sprintf("Broker id must be an integer, but it is: %s", r.ResourceName),
 			fmt.Sprintf("%d or empty string", s.Session.NodeID())); err != nil {
 			return nil, err
 		}
-		return s.brokerConfigs(), nil
+		return brokerConfigs(s), nil
 	}
 	return nil, &topics.Error{Kind: topics.KindInvalidRequest, Message: "This most likely occurs because of a request being malformed by " +
 		"the client library or the message was sent to an incompatible broker. See the broker logs for more details."}
 }
 
 // checkBroker refuses the name of another broker than this agent.
-func (s *Server) checkBroker(name, notNumber, expected string) error {
+func checkBroker(s *Server, name, notNumber, expected string) error {
 	id, err := strconv.ParseInt(name, 10, 32)
 	if err != nil {
 		return &topics.Error{Kind: topics.KindInvalidRequest, Message: notNumber}
@@ -111,7 +111,7 @@ func topicConfigs(overrides map[string]string) []kmsg.DescribeConfigsResponseRes
 	return list
 }
 
-func (s *Server) brokerConfigs() []kmsg.DescribeConfigsResponseResourceConfig {
+func brokerConfigs(s *Server) []kmsg.DescribeConfigsResponseResourceConfig {
 	var list []kmsg.DescribeConfigsResponseResourceConfig
 	for _, b := range s.BrokerConfigs {
 		c := kmsg.NewDescribeConfigsResponseResourceConfig()

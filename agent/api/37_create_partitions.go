@@ -10,9 +10,9 @@ import (
 
 // CreatePartitions, versions 0 to 3. Assignments are checked for form: any agent serves any partition.
 
-func init() { on(kmsg.CreatePartitions, (*Server).createPartitions) }
+func init() { on(kmsg.CreatePartitions, createPartitions) }
 
-func (s *Server) createPartitions(ctx context.Context, _ wire.Request, req *kmsg.CreatePartitionsRequest) kmsg.Response {
+func createPartitions(ctx context.Context, s *Server, _ wire.Request, req *kmsg.CreatePartitionsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	mentions := make(map[string]int)
 	for _, t := range req.Topics {

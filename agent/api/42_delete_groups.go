@@ -10,9 +10,9 @@ import (
 
 // DeleteGroups, versions 0 to 2. A group that is named twice is answered once.
 
-func init() { on(kmsg.DeleteGroups, (*Server).deleteGroups) }
+func init() { on(kmsg.DeleteGroups, deleteGroups) }
 
-func (s *Server) deleteGroups(ctx context.Context, _ wire.Request, req *kmsg.DeleteGroupsRequest) kmsg.Response {
+func deleteGroups(ctx context.Context, s *Server, _ wire.Request, req *kmsg.DeleteGroupsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
 	seen := make(map[string]bool)
 	var ids []string

@@ -15,9 +15,9 @@ import (
 
 // IncrementalAlterConfigs, versions 0 and 1, for topics. An agent's own configs are read-only.
 
-func init() { on(kmsg.IncrementalAlterConfigs, (*Server).incrementalAlterConfigs) }
+func init() { on(kmsg.IncrementalAlterConfigs, incrementalAlterConfigs) }
 
-func (s *Server) incrementalAlterConfigs(ctx context.Context, _ wire.Request, req *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
+func incrementalAlterConfigs(ctx context.Context, s *Server, _ wire.Request, req *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	type resource struct {
 		kind kmsg.ConfigResourceType
@@ -30,7 +30,7 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ wire.Request, re
 	for _, r := range req.Resources {
 		var err error = &topics.Error{Kind: topics.KindInvalidRequest, Message: "Each resource must appear at most once."}
 		if mentions[resource{r.ResourceType, r.ResourceName}] == 1 {
-			err = s.alterResource(ctx, r, req.ValidateOnly)
+			err = alterResource(ctx, s, r, req.ValidateOnly)
 		}
 		rr := kmsg.NewIncrementalAlterConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName, rr.ErrorCode, rr.ErrorMessage = r.ResourceType, r.ResourceName, code(err), message(err)
@@ -39,7 +39,7 @@ func (s *Server) incrementalAlterConfigs(ctx context.Context, _ wire.Request, re
 	return resp
 }
 
-func (s *Server) alterResource(ctx context.Context, r kmsg.IncrementalAlterConfigsRequestResource, validateOnly bool) error {
+func alterResource(ctx context.Context, s *Server, r kmsg.IncrementalAlterConfigsRequestResource, validateOnly bool) error {
 	invalid := func(format string, args ...any) error {
 		return &topics.Error{Kind: topics.KindInvalidRequest, Message: fmt.Sprintf(format, args...)}
 	}
@@ -55,7 +55,7 @@ func (s *Server) alterResource(ctx context.Context, r kmsg.IncrementalAlterConfi
 		return s.Catalog.Alter(ctx, r.ResourceName, changes, validateOnly)
 	case kmsg.ConfigResourceTypeBroker:
 		if r.ResourceName != "" {
-			if err := s.checkBroker(r.ResourceName, "Node id must be an integer, but it is: "+r.ResourceName,
+			if err := checkBroker(s, r.ResourceName, "Node id must be an integer, but it is: "+r.ResourceName,
 				fmt.Sprint(s.Session.NodeID())); err != nil {
 				return err
 			}

@@ -12,9 +12,9 @@ import (
 
 // DescribeCluster, versions 0 to 2.
 
-func init() { on(kmsg.DescribeCluster, (*Server).describeCluster) }
+func init() { on(kmsg.DescribeCluster, describeCluster) }
 
-func (s *Server) describeCluster(_ context.Context, r wire.Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+func describeCluster(_ context.Context, s *Server, r wire.Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
 	resp.EndpointType, resp.ControllerID, resp.ClusterAuthorizedOperations = 1, -1, noOperations
 	if r.Version >= 1 && req.EndpointType != 1 {

@@ -15,15 +15,15 @@ import (
 
 // DescribeTopicPartitions, version 0 (KIP-966): Metadata for topics with very many partitions, a page at a time.
 
-func init() { on(kmsg.DescribeTopicPartitions, (*Server).describeTopicPartitions) }
+func init() { on(kmsg.DescribeTopicPartitions, describeTopicPartitions) }
 
 // describeLimit is the most partitions of one page (Kafka: max.request.partition.size.limit).
 const describeLimit = 2000
 
-func (s *Server) describeTopicPartitions(ctx context.Context, r wire.Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
+func describeTopicPartitions(ctx context.Context, s *Server, r wire.Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	node, _, _ := s.self(r.Listener)
-	wanted, err := s.describedTopics(ctx, req)
+	wanted, err := describedTopics(ctx, s, req)
 	if err != nil {
 		s.Log.Warn("topics could not be listed", "error", err)
 	}
@@ -64,7 +64,7 @@ func nextCursor(topic string, partition int32) *kmsg.DescribeTopicPartitionsResp
 }
 
 // describedTopics answers the topics from the cursor on, ordered by name.
-func (s *Server) describedTopics(ctx context.Context, req *kmsg.DescribeTopicPartitionsRequest) ([]named, error) {
+func describedTopics(ctx context.Context, s *Server, req *kmsg.DescribeTopicPartitionsRequest) ([]named, error) {
 	var list []named
 	if len(req.Topics) == 0 {
 		all, err := s.Catalog.All(ctx)

@@ -55,15 +55,15 @@ var _ wire.Handler = (*Server)(nil)
 func New(d Deps) *Server { return &Server{Deps: d} }
 
 // handler answers one kind of call.
-type handler func(s *Server, ctx context.Context, r wire.Request, body kmsg.Request) wire.Response
+type handler func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response
 
 // handlers by API key, filled by the numbered files. Produce is not among them: it begins before it is answered.
 var handlers = map[int16]handler{}
 
 // on registers the handler of one call, from an init function of its file.
-func on[Body kmsg.Request](key kmsg.Key, serve func(*Server, context.Context, wire.Request, Body) kmsg.Response) {
-	handlers[key.Int16()] = func(s *Server, ctx context.Context, r wire.Request, body kmsg.Request) wire.Response {
-		return wire.Response{Message: serve(s, ctx, r, body.(Body))}
+func on[Body kmsg.Request](key kmsg.Key, serve func(context.Context, *Server, wire.Request, Body) kmsg.Response) {
+	handlers[key.Int16()] = func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response {
+		return wire.Response{Message: serve(ctx, s, r, body.(Body))}
 	}
 }
 
@@ -76,13 +76,13 @@ func Served(key int16) bool {
 // Begin implements wire.Handler.
 func (s *Server) Begin(ctx context.Context, r wire.Request, body kmsg.Request) func() wire.Response {
 	if req, ok := body.(*kmsg.ProduceRequest); ok {
-		return s.beginProduce(ctx, r, req)
+		return beginProduce(ctx, s, r, req)
 	}
 	serve, ok := handlers[r.Key]
 	if !ok { // wire announces only what is served
 		return func() wire.Response { return wire.Response{Close: true} }
 	}
-	return func() wire.Response { return serve(s, ctx, r, body) }
+	return func() wire.Response { return serve(ctx, s, r, body) }
 }
 
 // clusterID is the cluster's id as Kafka prints ids.

@@ -28,8 +28,11 @@ import (
 
 // Session is the part of metadata.Session that the write path needs.
 type Session interface {
+	// ID is the session's id, which owns the objects.
 	ID() state.UUID
+	// DoObjects decides the objects first, first+1, … in order. An error means that the outcome is unknown and the session over.
 	DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error)
+	// Ask looks at one state that is as fresh as f demands.
 	Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error
 }
 

@@ -18,7 +18,10 @@ import (
 
 // Session is the part of metadata.Session that topics need.
 type Session interface {
+	// Do commits ops and answers once they are applied here. An error means that the outcome is unknown, unless it is
+	// metadata.ErrNotApplied.
 	Do(ctx context.Context, ops ...state.Op) ([]state.Result, error)
+	// Ask looks at one state that is as fresh as f demands.
 	Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error
 }
 

@@ -94,3 +94,8 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
+
+// Is tells by its first bytes whether b is an encoded entry or head.
+func Is(b []byte) bool {
+	return bytes.HasPrefix(b, []byte(entryMagic)) || bytes.HasPrefix(b, []byte(headMagic))
+}

@@ -1,9 +1,11 @@
 package replica
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -114,4 +116,24 @@ func (m *manifest) byShard() map[state.ShardInfo]placed {
 		places[info] = m.places[i]
 	}
 	return places
+}
+
+// IsManifest tells by its first bytes whether b is a manifest.
+func IsManifest(b []byte) bool { return bytes.HasPrefix(b, []byte(manifestMagic)) }
+
+// DumpManifest prints what a manifest says, for people.
+func DumpManifest(w io.Writer, b []byte) error {
+	m, err := decodeManifest(b)
+	if err != nil {
+		return err
+	}
+	h := m.header
+	fmt.Fprintf(w, "snapshot manifest, level %d, of cluster %x\n", manifestLevel, m.cluster)
+	fmt.Fprintf(w, "index %d, state level %d, time %d, state hash %016x, %d shards\n", h.Index, h.Level, h.Time, h.Hash, len(h.Shards))
+	for i, s := range h.Shards {
+		p := m.places[i]
+		fmt.Fprintf(w, "  table %d depth %d number %d changed %d: shard %020d-%x, %d bytes, crc %08x\n",
+			s.Table, s.Depth, s.Number, s.Changed, p.index, p.id, p.size, p.crc)
+	}
+	return nil
 }

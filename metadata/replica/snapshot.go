@@ -15,10 +15,15 @@ import (
 
 // Images keeps the shards and manifests of snapshots. All methods are idempotent and safe for concurrent use.
 type Images interface {
+	// PutShard stores a shard under a fresh id; index is that of the image which first needs it.
 	PutShard(ctx context.Context, index uint64, id [16]byte, body []byte) error
+	// GetShard reads a shard.
 	GetShard(ctx context.Context, index uint64, id [16]byte) ([]byte, error)
+	// PutManifest stores the manifest of the image at index under a fresh id, once its shards are stored.
 	PutManifest(ctx context.Context, index uint64, id [16]byte, body []byte) error
+	// GetManifest reads a manifest.
 	GetManifest(ctx context.Context, index uint64, id [16]byte) ([]byte, error)
+	// Sweep deletes the shards and manifests that garbage picks, as far as it sees them.
 	Sweep(ctx context.Context, garbage func(index uint64, manifest bool, id [16]byte) bool) error
 }
 

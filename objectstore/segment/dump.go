@@ -146,3 +146,6 @@ func lines(w io.Writer, b []byte, at, length, fixed int, layout []field) {
 		fmt.Fprintf(w, "%10d  %x  unknown to this version\n", at+last.at+last.size, b[at+last.at+last.size:at+last.at+last.size+extra])
 	}
 }
+
+// Is tells by its first bytes whether b is a segment.
+func Is(b []byte) bool { return len(b) >= len(magic) && string(b[:len(magic)]) == magic }
