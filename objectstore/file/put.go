@@ -102,14 +102,14 @@ func (s *Store) write(ctx context.Context, body objectstore.Body) (path string, 
 // too: what it is about to read and believe must survive a power cut even if the winner has not come to its own sync yet.
 func (s *Store) create(ctx context.Context, temp, path string) error {
 	dir := filepath.Dir(path)
-	for {
+	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
 			return notApplied(err)
 		}
-		if err := s.makeDirs(dir); err != nil {
-			return notApplied(err)
+		err := s.makeDirs(dir)
+		if err == nil {
+			err = os.Link(temp, path)
 		}
-		err := os.Link(temp, path)
 		switch {
 		case err == nil:
 			return syncDir(dir)
@@ -118,18 +118,16 @@ func (s *Store) create(ctx context.Context, temp, path string) error {
 				return notApplied(errors.New("other keys lie below this one"))
 			}
 			return errors.Join(objectstore.ErrLost, syncDir(dir))
-		case errors.Is(err, fs.ErrNotExist) && exists(temp):
-			s.forget(dir) // a Delete removed the empty folder in between: once more
+		case errors.Is(err, fs.ErrNotExist) && attempt < maxAttempts:
+			s.forget() // a Delete removed the empty folder in between: once more
 		default:
 			return notApplied(err)
 		}
 	}
 }
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
+// maxAttempts is how often a Put makes its folder again because Deletes keep removing it; beyond that it fails.
+const maxAttempts = 100
 
 // replace renames the temporary file to its name while it holds the folder's lock, under which nothing else can replace or
 // remove what it has compared.
@@ -215,12 +213,13 @@ func (s *Store) remove(path string) error {
 		return notFound(&fs.PathError{Op: "unlink", Path: path, Err: err})
 	}
 	if dir := filepath.Dir(path); dir != s.root && syscall.Rmdir(dir) == nil {
-		s.forget(dir)
+		s.forget()
 	}
 	return nil
 }
 
-// makeDirs makes sure that dir, and all between it and the root, exist and that their names are on the disk.
+// makeDirs makes sure that dir, and all between it and the root, exist and that their names are on the disk. A Delete may
+// remove them again meanwhile: then it fails with fs.ErrNotExist.
 func (s *Store) makeDirs(dir string) error {
 	if dir == s.root || s.isKnown(dir) {
 		return nil
@@ -230,10 +229,6 @@ func (s *Store) makeDirs(dir string) error {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		if errors.Is(err, fs.ErrNotExist) { // a Delete removed the parent in between: once more
-			s.forget(parent)
-			return s.makeDirs(dir)
-		}
 		return err
 	}
 	info, err := os.Stat(dir)
@@ -267,10 +262,11 @@ func (s *Store) isKnown(dir string) bool {
 	return err == nil && info.IsDir() && inode(info) == ino
 }
 
-func (s *Store) forget(dir string) {
+// forget has all folders looked at, and synced, once more.
+func (s *Store) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.known, dir)
+	clear(s.known)
 }
 
 // syncDir puts the names in a folder on the disk. A folder that is gone has none.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/leat-stream/leat/objectstore"
@@ -207,17 +208,18 @@ func TestAPutIsSentAsTheContractSays(t *testing.T) {
 }
 
 func TestABrokenConnectionIsAnError(t *testing.T) {
-	var answer func(w http.ResponseWriter, r *http.Request)
-	eachRemote(t, func(w http.ResponseWriter, r *http.Request) { answer(w, r) }, func(t *testing.T, s objectstore.Store, d *double) {
+	var answer atomic.Pointer[http.HandlerFunc]
+	say := func(f http.HandlerFunc) { answer.Store(&f) }
+	eachRemote(t, func(w http.ResponseWriter, r *http.Request) { (*answer.Load())(w, r) }, func(t *testing.T, s objectstore.Store, d *double) {
 		body := objectstore.NewBody([]byte("x"))
-		answer = func(w http.ResponseWriter, _ *http.Request) { breakOff(w) }
+		say(func(w http.ResponseWriter, _ *http.Request) { breakOff(w) })
 		_, err := s.Put(t.Context(), "key", body, objectstore.IfAbsent())
 		wantExactly(t, "put, answer lost", err)
 		if d.count() != 1 {
 			t.Errorf("%d requests for one ambiguous put", d.count())
 		}
 		for _, announced := range []string{"1000", ""} { // "": chunked
-			answer = func(w http.ResponseWriter, _ *http.Request) {
+			say(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("ETag", `"tag"`)
 				w.Header().Set("Last-Modified", "Fri, 20 Nov 2026 00:00:00 GMT")
 				if announced != "" {
@@ -226,7 +228,7 @@ func TestABrokenConnectionIsAnError(t *testing.T) {
 				_, _ = w.Write(make([]byte, 100))
 				_ = http.NewResponseController(w).Flush()
 				breakOff(w)
-			}
+			})
 			o, err := s.Get(t.Context(), "key", objectstore.Range{})
 			if err != nil {
 				if announced != "" {
@@ -249,14 +251,17 @@ func TestABrokenConnectionIsAnError(t *testing.T) {
 }
 
 func TestATimeoutOfASentPutIsAmbiguous(t *testing.T) {
-	var cancel context.CancelFunc
+	arrived := make(chan struct{}, 2)
 	answer := func(_ http.ResponseWriter, r *http.Request) {
-		cancel()
+		arrived <- struct{}{}
 		<-r.Context().Done()
 	}
 	eachRemote(t, answer, func(t *testing.T, s objectstore.Store, _ *double) {
-		var ctx context.Context
-		ctx, cancel = context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-arrived
+			cancel()
+		}()
 		_, err := s.Put(ctx, "key", objectstore.NewBody([]byte("x")), objectstore.IfAbsent())
 		wantExactly(t, "put", err)
 		if !errors.Is(err, context.Canceled) {
@@ -266,23 +271,23 @@ func TestATimeoutOfASentPutIsAmbiguous(t *testing.T) {
 }
 
 func TestARangeThatTheStoreIgnoresIsAnError(t *testing.T) {
-	headers := map[string]string{}
+	var contentRange atomic.Value
 	answer := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("ETag", `"tag"`)
 		w.Header().Set("Last-Modified", "Fri, 20 Nov 2026 00:00:00 GMT")
-		if headers["Content-Range"] != "" {
-			w.Header().Set("Content-Range", headers["Content-Range"])
+		if header := contentRange.Load().(string); header != "" {
+			w.Header().Set("Content-Range", header)
 			w.WriteHeader(http.StatusPartialContent)
 		}
 		_, _ = io.WriteString(w, "0123456789")
 	}
 	eachRemote(t, answer, func(t *testing.T, s objectstore.Store, _ *double) {
 		for _, header := range []string{"", "bytes 0-9/100", "bytes 5-14/12", "bytes 5-14/*", "bytes x", "bytes 5-13/100"} {
-			headers["Content-Range"] = header
+			contentRange.Store(header)
 			_, err := s.Get(t.Context(), "key", objectstore.Range{Offset: 5, Length: 10})
 			wantExactly(t, "Content-Range "+header, err)
 		}
-		headers["Content-Range"] = "bytes 5-14/100"
+		contentRange.Store("bytes 5-14/100")
 		o, err := s.Get(t.Context(), "key", objectstore.Range{Offset: 5, Length: 10})
 		if err != nil || o.Size != 100 {
 			t.Fatal(o.Size, err)
