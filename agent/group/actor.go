@@ -64,7 +64,7 @@ func (a *actor) run(ctx context.Context) {
 		c.orphans[a.id] = struct{}{} // it may have members, all of which may have died
 	}
 	c.mu.Unlock()
-	if err != errRetired && ctx.Err() == nil {
+	if a.g != nil && err != errRetired && ctx.Err() == nil {
 		c.m.forgotten.Inc()
 		c.log.Warn("group is taken out of memory", "group", a.id, "reason", err)
 	}
@@ -118,9 +118,9 @@ func (a *actor) serve(ctx context.Context) error {
 
 // account tells the coordinator, and those who look from outside, what the group has become.
 func (a *actor) account() {
-	a.c.newcomers.Add(a.g.newcomers - a.charged)
-	a.charged = a.g.newcomers
-	a.g.budgetLeft = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
+	a.c.newcomers.Add(a.g.newcomers.used - a.charged)
+	a.charged = a.g.newcomers.used
+	a.g.newcomers.left = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
 	a.c.m.rebalances.Add(float64(a.g.rebalance.completing - a.settled))
 	a.settled = a.g.rebalance.completing
 	now := Listing{ID: a.id, ProtocolType: a.g.protocolType, State: a.g.phase.String()}

@@ -86,7 +86,7 @@ func (c *Coordinator) describe(ctx context.Context, id string) Description {
 	if len(id) > MaxGroupID {
 		return failed(ErrInvalidGroupID)
 	}
-	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.answer(g.describe(), nil) })
+	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.answer(describe(g), nil) })
 	if err == nil && d.State != phaseEmpty.String() {
 		return d
 	}
@@ -102,10 +102,10 @@ func (c *Coordinator) describe(ctx context.Context, id string) Description {
 	if !found {
 		return Description{Listing: Listing{ID: id, State: stateDead}, Err: ErrNoSuchGroup}
 	}
-	return restore(&c.cfg, held, time.Now()).describe()
+	return describe(restore(&c.cfg, held, time.Now()))
 }
 
-func (g *group) describe() Description {
+func describe(g *group) Description {
 	d := Description{Listing: Listing{ID: g.id, ProtocolType: g.protocolType, State: g.phase.String()}}
 	for _, m := range g.roster.order {
 		detail := Detail{ID: m.id, Instance: m.instance, ClientID: m.clientID, ClientHost: m.clientHost}

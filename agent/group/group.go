@@ -1,8 +1,6 @@
 package group
 
 import (
-	"bytes"
-	"slices"
 	"time"
 
 	"github.com/leat-stream/leat/metadata/state"
@@ -44,8 +42,13 @@ type group struct {
 	wake      time.Time // expire has nothing to do before; zero: nothing at all
 	wanted    *write
 
-	newcomers  int64 // bytes held for members and member ids that are in no journal
-	budgetLeft int64 // bytes by which newcomers may grow; set by the actor before each event
+	newcomers budget
+}
+
+// budget counts the bytes held for members and member ids that are in no journal.
+type budget struct {
+	used int64
+	left int64 // by which used may grow; set by the actor before each event
 }
 
 // rebalance is what a group in phasePreparing waits for.
@@ -88,7 +91,7 @@ const pendingCost = 512
 func newGroup(cfg *Config, id string) *group {
 	return &group{
 		cfg: cfg, id: id, roster: newRoster(), pending: map[string]time.Time{}, pendingSync: map[string]struct{}{},
-		budgetLeft: cfg.MaxNewcomerBytes,
+		newcomers: budget{left: cfg.MaxNewcomerBytes},
 	}
 }
 
@@ -165,20 +168,10 @@ func (g *group) validate(id, instance string) (*member, error) {
 	return m, nil
 }
 
-// supports reports whether a member with these protocols may be in the group.
-func (g *group) supports(protocolType string, protocols []state.Protocol) bool {
-	if g.phase == phaseEmpty {
-		return protocolType != "" && len(protocols) > 0
-	}
-	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p state.Protocol) bool {
-		return g.roster.supported[p.Name] == len(g.roster.order)
-	})
-}
-
 // remove forgets a member or a member id that was handed out. Whoever waits in its name must have been answered.
 func (g *group) remove(id string) {
 	if m := g.roster.remove(id); m != nil {
-		g.newcomers -= m.cost
+		g.newcomers.used -= m.cost
 	}
 	if id == g.leader {
 		g.leader = ""
@@ -193,27 +186,18 @@ func (g *group) remove(id string) {
 func (g *group) removePending(id string) {
 	if _, ok := g.pending[id]; ok {
 		delete(g.pending, id)
-		g.newcomers -= pendingCost + int64(len(id))
+		g.newcomers.used -= pendingCost + int64(len(id))
 	}
 }
 
 // beat gives a member a whole session from now on.
-func (g *group) beat(m *member, now time.Time) { g.expireAt(m, now.Add(m.sessionTimeout)) }
-
-func (g *group) expireAt(m *member, at time.Time) {
-	m.deadline = at
-	g.wakeAt(at)
+func (g *group) beat(m *member, now time.Time) {
+	m.deadline = now.Add(m.sessionTimeout)
+	g.wakeAt(m.deadline)
 }
 
 func (g *group) wakeAt(at time.Time) {
 	if g.wake.IsZero() || at.Before(g.wake) {
 		g.wake = at
 	}
-}
-
-// matches reports whether a member joins with just what it joined with before.
-func (m *member) matches(protocols []state.Protocol) bool {
-	return slices.EqualFunc(m.protocols, protocols, func(a, b state.Protocol) bool {
-		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
-	})
 }

@@ -276,6 +276,21 @@ func TestLeaderAloneMayForceARebalance(t *testing.T) {
 	})
 }
 
+func TestJoinGroupThatIsSentAgainReplacesTheFirst(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 2)
+		first := h.goJoin(joinRequest("g", told[0].Member))
+		second := h.goJoin(joinRequest("g", told[0].Member))
+		if first.waiting() || first.err != ErrRebalanceInProgress {
+			h.Errorf("the first is told %+v, %v", first.resp, first.err)
+		}
+		h.goJoin(joinRequest("g", told[1].Member)).wait()
+		if second.wait(); second.err != nil || second.resp.Generation != 2 {
+			h.Errorf("the second is told %+v, %v", second.resp, second.err)
+		}
+	})
+}
+
 func TestGroupHasAtMostMaxSizeMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{T: t, w: newWorld(t), cfg: Default(), ctx: t.Context()}
@@ -304,6 +319,11 @@ func TestNewcomersAreBoundedAndTheirMemoryIsGivenBack(t *testing.T) {
 		time.Sleep(sessionTimeout + time.Second)
 		told := h.stable("g", 2)
 		h.c.Leave(h.ctx, LeaveRequest{Group: "g", Members: []Leaver{{Member: told[0].Member}, {Member: told[1].Member}}})
+		one := h.newID("h")
+		j := h.goJoin(joinRequest("h", one)) // leaves before there is a generation
+		h.c.Leave(h.ctx, LeaveRequest{Group: "h", Members: []Leaver{{Member: one}}})
+		j.wait()
+		h.is(j.err, ErrUnknownMember)
 		time.Sleep(2 * idleLinger)
 		synctest.Wait()
 		if n := h.c.newcomers.Load(); n != 0 || h.c.held() != 0 {

@@ -178,8 +178,8 @@ func inBubble(t *testing.T, f func(h *harness)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{T: t, w: newWorld(t), cfg: Default(), ctx: t.Context()}
 		h.start()
+		t.Cleanup(func() { h.stop() })
 		f(h)
-		h.stop()
 	})
 }
 

@@ -18,7 +18,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r HeartbeatRequest) error {
 		return ErrInvalidGroupID
 	}
 	_, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[struct{}], now time.Time) {
-		w.answer(struct{}{}, g.heartbeat(&r, now))
+		w.answer(struct{}{}, r.beat(g, now))
 	})
 	if err == errAbsent {
 		err = ErrUnknownMember
@@ -26,7 +26,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r HeartbeatRequest) error {
 	return err
 }
 
-func (g *group) heartbeat(r *HeartbeatRequest, now time.Time) error {
+func (r *HeartbeatRequest) beat(g *group, now time.Time) error {
 	m, err := g.validate(r.Member, r.Instance)
 	if err != nil {
 		return err

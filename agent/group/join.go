@@ -60,7 +60,9 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	if r.Member != "" {
 		need = needMembers
 	}
-	resp, err := call(ctx, c, r.Group, need, func(g *group, w *waiter[JoinResponse], now time.Time) { g.join(&r, w, now) })
+	resp, err := call(ctx, c, r.Group, need, func(g *group, w *waiter[JoinResponse], now time.Time) {
+		(&joiner{g: g, r: &r, w: w, now: now}).join()
+	})
 	if err == errAbsent {
 		err = ErrUnknownMember
 	}
@@ -93,35 +95,45 @@ func distinct(protocols []state.Protocol) []state.Protocol {
 	})
 }
 
-// join handles a JoinGroup; w is answered now or when the generation is known.
-func (g *group) join(r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
+// joiner handles one JoinGroup: w is answered now or when the generation is known.
+type joiner struct {
+	g   *group
+	r   *JoinRequest
+	w   *waiter[JoinResponse]
+	now time.Time
+}
+
+func (j *joiner) refuse(member string, err error) { j.w.answer(JoinResponse{Member: member}, err) }
+
+func (j *joiner) join() {
+	g, r := j.g, j.r
 	switch {
-	case !g.accepts(r.Member):
+	case !j.accepted():
 		g.remove(r.Member)
-		g.maybeComplete(now)
-		g.afterWrite(func() { w.answer(JoinResponse{}, ErrGroupFull) })
-	case !g.supports(r.ProtocolType, r.Protocols):
-		w.answer(JoinResponse{Member: r.Member}, ErrInconsistentProtocol)
+		g.maybeComplete(j.now)
+		g.afterWrite(func() { j.refuse("", ErrGroupFull) })
+	case !j.supported():
+		j.refuse(r.Member, ErrInconsistentProtocol)
 	case r.Member != "":
-		g.joinKnown(r, w, now)
+		j.joinKnown()
 	case r.Instance != "":
 		id := r.Instance + "-" + uuid.NewString()
 		if m := g.roster.instance(r.Instance); m != nil {
-			g.replaceStatic(m, id, r, w, now)
+			j.replaceStatic(m, id)
 			return
 		}
-		g.joinNew(id, r, w, now)
+		j.joinNew(id)
 	case r.MemberIDRequired:
-		g.handOut(r.ClientID+"-"+uuid.NewString(), r, w, now)
+		j.handOut(r.ClientID + "-" + uuid.NewString())
 	default:
-		g.joinNew(r.ClientID+"-"+uuid.NewString(), r, w, now)
+		j.joinNew(r.ClientID + "-" + uuid.NewString())
 	}
 }
 
-// accepts applies group.max.size. While members join, those that wait count: the last ones to come back to a group that
+// accepted applies group.max.size. While members join, those that wait count: the last ones to come back to a group that
 // is too large are sent away.
-func (g *group) accepts(id string) bool {
-	m := g.roster.byID[id]
+func (j *joiner) accepted() bool {
+	g, m := j.g, j.g.roster.byID[j.r.Member]
 	switch g.phase {
 	case phaseEmpty:
 		return true
@@ -131,39 +143,52 @@ func (g *group) accepts(id string) bool {
 	return m != nil || len(g.roster.order) < g.cfg.MaxSize
 }
 
+// supported reports whether what the member offers fits the others.
+func (j *joiner) supported() bool {
+	g, protocolType, protocols := j.g, j.r.ProtocolType, j.r.Protocols
+	if g.phase == phaseEmpty {
+		return protocolType != "" && len(protocols) > 0
+	}
+	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p state.Protocol) bool {
+		return g.roster.supported[p.Name] == len(g.roster.order)
+	})
+}
+
 // handOut tells a new dynamic member the id to join with (KIP-394).
-func (g *group) handOut(id string, r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
+func (j *joiner) handOut(id string) {
+	g := j.g
 	cost := pendingCost + int64(len(id))
 	if len(g.pending) >= g.cfg.MaxSize {
-		w.answer(JoinResponse{}, ErrGroupFull)
+		j.refuse("", ErrGroupFull)
 		return
 	}
-	if cost > g.budgetLeft {
-		w.answer(JoinResponse{}, ErrCoordinatorNotAvailable)
+	if cost > g.newcomers.left {
+		j.refuse("", ErrCoordinatorNotAvailable)
 		return
 	}
-	g.newcomers += cost
-	g.pending[id] = now.Add(r.SessionTimeout)
+	g.newcomers.used += cost
+	g.pending[id] = j.now.Add(j.r.SessionTimeout)
 	g.wakeAt(g.pending[id])
-	w.answer(JoinResponse{Member: id}, ErrMemberIDRequired)
+	j.refuse(id, ErrMemberIDRequired)
 }
 
 // joinNew adds a member that the group has not seen.
-func (g *group) joinNew(id string, r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
+func (j *joiner) joinNew(id string) {
+	g, r := j.g, j.r
 	m := &member{
 		id: id, instance: r.Instance, clientID: r.ClientID, clientHost: r.ClientHost, rebalanceTimeout: r.RebalanceTimeout,
-		sessionTimeout: r.SessionTimeout, protocols: r.Protocols, join: w, fresh: true,
+		sessionTimeout: r.SessionTimeout, protocols: r.Protocols, join: j.w, fresh: true,
 	}
 	m.cost = m.bytes()
-	if !g.fits(m.cost, w) {
+	if !j.fits(m.cost) {
 		return
 	}
-	if m.cost > g.budgetLeft {
-		w.answer(JoinResponse{}, ErrCoordinatorNotAvailable)
+	if m.cost > g.newcomers.left {
+		j.refuse("", ErrCoordinatorNotAvailable)
 		return
 	}
 	g.removePending(id)
-	g.newcomers += m.cost
+	g.newcomers.used += m.cost
 	if len(g.roster.order) == 0 {
 		g.protocolType = r.ProtocolType
 	}
@@ -176,67 +201,74 @@ func (g *group) joinNew(id string, r *JoinRequest, w *waiter[JoinResponse], now 
 	}
 	// A new member cannot send heartbeats, since it does not know its id yet. If its client goes away while the JoinGroup
 	// waits, only this ends it.
-	g.expireAt(m, now.Add(g.cfg.NewMemberTimeout))
-	g.rebalanceOrComplete("member "+id+" joins: "+r.Reason, now)
+	m.deadline = j.now.Add(g.cfg.NewMemberTimeout)
+	g.wakeAt(m.deadline)
+	g.rebalanceOrComplete("member "+id+" joins: "+r.Reason, j.now)
 }
 
-// fits reports whether the group may grow by so many bytes; if not, it answers w.
-func (g *group) fits(more int64, w *waiter[JoinResponse]) bool {
-	if g.bytes()+more <= g.cfg.MaxGroupBytes {
+// fits reports whether the group may grow by so many bytes; if not, it refuses.
+func (j *joiner) fits(more int64) bool {
+	if j.g.bytes()+more <= j.g.cfg.MaxGroupBytes {
 		return true
 	}
-	w.answer(JoinResponse{}, ErrGroupFull)
+	j.refuse("", ErrGroupFull)
 	return false
 }
 
+// fitsAgain does the same for a member that offers something else than before.
+func (j *joiner) fitsAgain(m *member) bool {
+	return j.fits((&member{protocols: j.r.Protocols}).bytes() - (&member{protocols: m.protocols}).bytes())
+}
+
 // joinKnown handles a JoinGroup with a member id.
-func (g *group) joinKnown(r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
-	refuse := func(err error) { w.answer(JoinResponse{Member: r.Member}, err) }
+func (j *joiner) joinKnown() {
+	g, r := j.g, j.r
 	if _, ok := g.pending[r.Member]; ok {
 		if r.Instance != "" {
-			refuse(ErrUnknownMember) // ids are handed out to dynamic members only
+			j.refuse(r.Member, ErrUnknownMember) // ids are handed out to dynamic members only
 			return
 		}
-		g.joinNew(r.Member, r, w, now)
+		j.joinNew(r.Member)
 		return
 	}
 	m, err := g.validate(r.Member, r.Instance)
 	if err != nil {
-		refuse(err)
+		j.refuse(r.Member, err)
 		return
 	}
 	same := m.matches(r.Protocols)
 	switch {
 	case g.phase == phasePreparing:
-		g.rejoin(m, r, w, now)
+		j.rejoin(m)
 	case same && g.phase == phaseCompleting, same && g.phase == phaseStable && m.id != g.leader:
 		// Perhaps it missed the answer of its last JoinGroup; or it asks without need. The generation that it is told is the
 		// current one; SyncGroup follows. (A leader that joins a stable group wants a rebalance: topics may have changed.)
-		w.answer(g.joined(m), nil)
+		j.w.answer(g.joined(m), nil)
 	default:
-		g.rejoin(m, r, w, now)
+		j.rejoin(m)
 	}
 }
 
 // rejoin takes over what a member offers now; a rebalance begins or goes on.
-func (g *group) rejoin(m *member, r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
-	if !g.fits((&member{protocols: r.Protocols}).bytes()-(&member{protocols: m.protocols}).bytes(), w) {
+func (j *joiner) rejoin(m *member) {
+	if !j.fitsAgain(m) {
 		return
 	}
-	g.update(m, r)
-	g.roster.await(m, w)
-	g.rebalanceOrComplete("member "+m.id+" joins again: "+r.Reason, now)
+	j.update(m)
+	j.g.rebalanceOrComplete("member "+m.id+" joins again: "+j.r.Reason, j.now)
 }
 
-func (g *group) update(m *member, r *JoinRequest) {
-	g.roster.offer(m, r.Protocols)
-	m.rebalanceTimeout, m.sessionTimeout = r.RebalanceTimeout, r.SessionTimeout
+func (j *joiner) update(m *member) {
+	j.g.roster.offer(m, j.r.Protocols)
+	m.rebalanceTimeout, m.sessionTimeout = j.r.RebalanceTimeout, j.r.SessionTimeout
+	j.g.roster.await(m, j.w)
 }
 
 // replaceStatic gives a static member that came back without its member id a new one, and fences the old (KIP-345). If the group
 // is stable and its protocol stays, nobody else needs to know.
-func (g *group) replaceStatic(m *member, id string, r *JoinRequest, w *waiter[JoinResponse], now time.Time) {
-	if !g.fits((&member{protocols: r.Protocols}).bytes()-(&member{protocols: m.protocols}).bytes(), w) {
+func (j *joiner) replaceStatic(m *member, id string) {
+	g, r, now := j.g, j.r, j.now
+	if !j.fitsAgain(m) {
 		return
 	}
 	old, leader := m.id, g.leader
@@ -253,8 +285,7 @@ func (g *group) replaceStatic(m *member, id string, r *JoinRequest, w *waiter[Jo
 		delete(g.pendingSync, old)
 		g.pendingSync[id] = struct{}{}
 	}
-	g.update(m, r)
-	g.roster.await(m, w)
+	j.update(m)
 	g.beat(m, now)
 
 	switch {

@@ -24,7 +24,7 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 		return nil, ErrInvalidGroupID
 	}
 	errs, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[[]error], now time.Time) {
-		errs := g.leave(r.Members, now)
+		errs := r.leave(g, now)
 		g.afterWrite(func() { w.answer(errs, nil) })
 	})
 	if err == errAbsent {
@@ -37,11 +37,11 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 	return errs, err
 }
 
-func (g *group) leave(leavers []Leaver, now time.Time) []error {
-	errs := make([]error, len(leavers))
+func (r *LeaveRequest) leave(g *group, now time.Time) []error {
+	errs := make([]error, len(r.Members))
 	gone := 0
-	for i, l := range leavers {
-		errs[i] = g.leaveOne(l)
+	for i, l := range r.Members {
+		errs[i] = l.leave(g)
 		if errs[i] == nil {
 			gone++
 		}
@@ -52,7 +52,7 @@ func (g *group) leave(leavers []Leaver, now time.Time) []error {
 	return errs
 }
 
-func (g *group) leaveOne(l Leaver) error {
+func (l *Leaver) leave(g *group) error {
 	id := l.Member
 	if id == "" {
 		m := g.roster.instance(l.Instance)

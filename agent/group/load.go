@@ -14,12 +14,13 @@ import (
 func (a *actor) load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, a.c.cfg.WriteTimeout)
 	defer cancel()
-	d, claim, err := a.read(ctx, metadata.Fresh())
+	d, owner, claim, err := a.read(ctx, metadata.Fresh())
 	if err != nil {
 		return err
 	}
 	a.claim = claim
-	for try := 1; len(d.Members) > 0 && !a.claimed; try++ {
+	undecided := claim != 0 && owner == a.c.door.ID() // a write under our earlier claim may be
+	for try := 1; (len(d.Members) > 0 || undecided) && !a.claimed; try++ {
 		results, err := a.c.door.Do(ctx, state.ClaimGroup{Group: a.id, Replaces: a.claim})
 		if err != nil {
 			return unavailable(err)
@@ -34,7 +35,7 @@ func (a *actor) load(ctx context.Context) error {
 		}
 		a.c.m.claims.Inc()
 		a.claimed, a.claim = true, r.Index
-		if d, claim, err = a.read(ctx, metadata.At(r.Index)); err != nil {
+		if d, _, claim, err = a.read(ctx, metadata.At(r.Index)); err != nil {
 			return err
 		}
 		if claim != a.claim {
@@ -45,14 +46,14 @@ func (a *actor) load(ctx context.Context) error {
 	return nil
 }
 
-func (a *actor) read(ctx context.Context, f metadata.Freshness) (d state.Group, claim uint64, err error) {
+func (a *actor) read(ctx context.Context, f metadata.Freshness) (d state.Group, owner state.UUID, claim uint64, err error) {
 	err = a.c.door.Ask(ctx, f, func(r state.Reader) {
 		d, _ = r.Group(a.id)
-		_, claim = r.Claim(a.id)
+		owner, claim = r.Claim(a.id)
 	})
 	d.ID = a.id
 	if err != nil {
 		err = unavailable(err)
 	}
-	return d, claim, err
+	return d, owner, claim, err
 }

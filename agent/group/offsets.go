@@ -31,7 +31,7 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	// Memory knows more than the journal about who may commit: who left, who was fenced. What it allows is checked again
 	// in Apply, so the order of commits and rebalances is the journal's.
 	_, err := call(ctx, c, r.Group, needHeld, func(g *group, w *waiter[struct{}], now time.Time) {
-		w.answer(struct{}{}, g.mayCommit(&r, now))
+		w.answer(struct{}{}, r.allowed(g, now))
 	})
 	if err != nil && err != errAbsent {
 		return nil, err
@@ -100,8 +100,8 @@ func longer(s string, limit int) bool {
 	return units > limit
 }
 
-// mayCommit checks a commit as Kafka's classic group does, and keeps the member's session.
-func (g *group) mayCommit(r *CommitRequest, now time.Time) error {
+// allowed checks a commit as Kafka's classic group does, and keeps the member's session.
+func (r *CommitRequest) allowed(g *group, now time.Time) error {
 	if r.Generation < 0 && g.phase == phaseEmpty {
 		return nil
 	}

@@ -138,6 +138,7 @@ func (c *client) set(id string, generation int32) {
 func (c *client) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
+	c.j.h.Cleanup(cancel)
 	go func() {
 		defer close(c.done)
 		for ctx.Err() == nil {

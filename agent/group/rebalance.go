@@ -40,26 +40,25 @@ func (g *group) prepare(reason string, now time.Time) {
 	if initial {
 		// The group is new: give the members some time to come all at once.
 		delay := g.cfg.InitialRebalanceDelay
-		g.delayJoin(delay, max(g.roster.rebalanceTimeout()-delay, 0), now)
+		g.wakeAt(g.rebalance.delayJoin(delay, max(g.roster.rebalanceTimeout()-delay, 0), now))
 		return
 	}
 	if g.allJoined() {
 		g.completeJoin(now)
 		return
 	}
-	g.joinWithin(g.roster.rebalanceTimeout(), now)
+	g.wakeAt(g.rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
 }
 
-func (g *group) delayJoin(delay, remaining time.Duration, now time.Time) {
-	g.rebalance.delaying, g.rebalance.delay, g.rebalance.remaining = true, delay, remaining
-	g.rebalance.by = now.Add(delay)
-	g.wakeAt(g.rebalance.by)
+// delayJoin begins or extends an initial delay; joinWithin sets the rebalance timeout. Both answer when it ends.
+func (r *rebalance) delayJoin(delay, remaining time.Duration, now time.Time) time.Time {
+	r.delaying, r.delay, r.remaining, r.by = true, delay, remaining, now.Add(delay)
+	return r.by
 }
 
-func (g *group) joinWithin(d time.Duration, now time.Time) {
-	g.rebalance.delaying = false
-	g.rebalance.by = now.Add(d)
-	g.wakeAt(g.rebalance.by)
+func (r *rebalance) joinWithin(d time.Duration, now time.Time) time.Time {
+	r.delaying, r.by = false, now.Add(d)
+	return r.by
 }
 
 func (g *group) maybeComplete(now time.Time) {
@@ -73,7 +72,7 @@ func (g *group) joinTimeout(now time.Time) {
 	r := &g.rebalance
 	if r.delaying && r.newcomer && r.remaining != 0 {
 		r.newcomer = false
-		g.delayJoin(min(g.cfg.InitialRebalanceDelay, r.remaining), max(r.remaining-r.delay, 0), now)
+		g.wakeAt(r.delayJoin(min(g.cfg.InitialRebalanceDelay, r.remaining), max(r.remaining-r.delay, 0), now))
 		return
 	}
 	g.completeJoin(now)
@@ -88,11 +87,13 @@ func (g *group) completeJoin(now time.Time) {
 			g.remove(m.id)
 		}
 	}
-	if len(g.roster.order) > 0 && !g.electLeader() {
+	leader, ok := g.roster.elect(g.leader)
+	if len(g.roster.order) > 0 && !ok {
 		// Only static members, none of which came: wait for one, or for their sessions to end.
-		g.joinWithin(g.roster.rebalanceTimeout(), now)
+		g.wakeAt(g.rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
 		return
 	}
+	g.leader = leader
 	g.generation++
 	clear(g.pendingSync)
 	for _, m := range g.roster.order {
@@ -107,36 +108,16 @@ func (g *group) completeJoin(now time.Time) {
 	g.want(g.tellGeneration)
 }
 
-// electLeader makes sure that the leader is a member that has joined.
-func (g *group) electLeader() bool {
-	if m := g.roster.byID[g.leader]; m != nil && m.join != nil {
-		return true
-	}
-	for _, m := range g.roster.order {
-		if m.join != nil {
-			g.leader = m.id
-			return true
-		}
-	}
-	return false
-}
-
 // tellGeneration answers the waiting JoinGroups of a generation that is in the journal.
 func (g *group) tellGeneration(now time.Time) {
 	g.rebalance.completing++
 	for _, m := range g.roster.order {
-		g.settleNewcomer(m)
+		g.newcomers.used -= m.cost // the journal knows it now
+		m.cost, m.fresh = 0, false
 		g.roster.answer(m, g.joined(m), nil)
 		g.beat(m, now)
 	}
 	g.awaitSync(now)
-}
-
-// settleNewcomer: the journal knows the member now.
-func (g *group) settleNewcomer(m *member) {
-	m.fresh = false
-	g.newcomers -= m.cost
-	m.cost = 0
 }
 
 func (g *group) awaitSync(now time.Time) {
@@ -153,17 +134,9 @@ func (g *group) joined(m *member) JoinResponse {
 		Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol, Leader: g.leader, Member: m.id,
 	}
 	if m.id == g.leader {
-		resp.Members = g.subscriptions()
+		resp.Members = g.roster.subscriptions(g.protocol)
 	}
 	return resp
-}
-
-func (g *group) subscriptions() []Subscription {
-	all := make([]Subscription, 0, len(g.roster.order))
-	for _, m := range g.roster.order {
-		all = append(all, Subscription{Member: m.id, Instance: m.instance, Metadata: m.metadata(g.protocol)})
-	}
-	return all
 }
 
 // expire does what time demands: member ids that were not used, sessions that ended, members that did not join or sync in

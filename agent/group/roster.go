@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -41,6 +42,13 @@ func (m *member) metadata(protocol string) []byte {
 		}
 	}
 	return nil
+}
+
+// matches reports whether a member joins with just what it joined with before.
+func (m *member) matches(protocols []state.Protocol) bool {
+	return slices.EqualFunc(m.protocols, protocols, func(a, b state.Protocol) bool {
+		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
+	})
 }
 
 func (m *member) durable() state.Member {
@@ -185,4 +193,26 @@ func (r *roster) rebalanceTimeout() time.Duration {
 		longest = max(longest, m.rebalanceTimeout)
 	}
 	return longest
+}
+
+// elect answers who leads: leader if it has joined, else the first that has, else nobody.
+func (r *roster) elect(leader string) (string, bool) {
+	if m := r.byID[leader]; m != nil && m.join != nil {
+		return leader, true
+	}
+	for _, m := range r.order {
+		if m.join != nil {
+			return m.id, true
+		}
+	}
+	return leader, false
+}
+
+// subscriptions is what the leader is told.
+func (r *roster) subscriptions(protocol string) []Subscription {
+	all := make([]Subscription, 0, len(r.order))
+	for _, m := range r.order {
+		all = append(all, Subscription{Member: m.id, Instance: m.instance, Metadata: m.metadata(protocol)})
+	}
+	return all
 }

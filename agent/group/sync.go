@@ -32,14 +32,14 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 	if r.Group == "" || len(r.Group) > MaxGroupID {
 		return SyncResponse{}, ErrInvalidGroupID
 	}
-	resp, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[SyncResponse], now time.Time) { g.sync(&r, w, now) })
+	resp, err := call(ctx, c, r.Group, needMembers, r.sync)
 	if err == errAbsent {
 		err = ErrUnknownMember
 	}
 	return resp, err
 }
 
-func (g *group) sync(r *SyncRequest, w *waiter[SyncResponse], now time.Time) {
+func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
 	m, err := g.validate(r.Member, r.Instance)
 	switch {
 	case err != nil:
@@ -61,7 +61,7 @@ func (g *group) sync(r *SyncRequest, w *waiter[SyncResponse], now time.Time) {
 		g.syncBy = time.Time{}
 	}
 	if g.phase == phaseStable {
-		w.answer(g.synced(m), nil)
+		w.answer(synced(g, m), nil)
 		return
 	}
 	if m.sync != nil { // of a connection that the client has given up
@@ -69,15 +69,15 @@ func (g *group) sync(r *SyncRequest, w *waiter[SyncResponse], now time.Time) {
 	}
 	m.sync = w
 	if m.id == g.leader {
-		g.assign(r.Assignments, now)
+		r.assign(g, now)
 	}
 }
 
 // assign takes the leader's assignment; the members are told when it is in the journal.
-func (g *group) assign(assignments []Assignment, now time.Time) {
-	given := make(map[string][]byte, len(assignments))
+func (r *SyncRequest) assign(g *group, now time.Time) {
+	given := make(map[string][]byte, len(r.Assignments))
 	size := g.bytes()
-	for _, a := range assignments {
+	for _, a := range r.Assignments {
 		if g.roster.byID[a.Member] == nil {
 			continue
 		}
@@ -102,7 +102,7 @@ func (g *group) assign(assignments []Assignment, now time.Time) {
 	g.want(func(now time.Time) {
 		for _, m := range g.roster.order {
 			if m.sync != nil {
-				m.sync.answer(g.synced(m), nil)
+				m.sync.answer(synced(g, m), nil)
 				m.sync = nil
 				g.beat(m, now)
 			}
@@ -110,6 +110,6 @@ func (g *group) assign(assignments []Assignment, now time.Time) {
 	})
 }
 
-func (g *group) synced(m *member) SyncResponse {
+func synced(g *group, m *member) SyncResponse {
 	return SyncResponse{ProtocolType: g.protocolType, Protocol: g.protocol, Assignment: m.assignment}
 }
