@@ -68,23 +68,24 @@ func probeConfigs(p *probe) error {
 	twice := describeConfigs(4, topicResource, "conf", "retention.ms")
 	twice.Resources = append(twice.Resources, twice.Resources[0])
 	p.ask("the same resource twice", twice)
-	p.alterations()
-	p.values()
-	p.canonical()
+	alterations(p)
+	configRanges(p)
+	canonical(p)
 	return nil
 }
 
-func (p *probe) try(label string, ops ...alteration) {
+func tryAlter(p *probe, label string, ops ...alteration) {
 	p.ask(label, alter(topicResource, "conf", ops...))
 }
 
-func (p *probe) show() {
+func showConfigs(p *probe) {
 	keys := []string{"cleanup.policy", "retention.ms", "leader.replication.throttled.replicas"}
 	p.ask("  now", describeConfigs(4, topicResource, "conf", keys...))
 }
 
-func (p *probe) alterations() {
-	try, show := p.try, p.show
+func alterations(p *probe) {
+	try := func(label string, ops ...alteration) { tryAlter(p, label, ops...) }
+	show := func() { showConfigs(p) }
 	v := func(s string) *string { return &s }
 	try("set", set("retention.ms", "2000"))
 	try("set unknown", set("no.such", "1"))
@@ -118,12 +119,13 @@ func (p *probe) alterations() {
 	try("delete again", alteration{"cleanup.policy", 1, nil})
 	try("subtract from the default", alteration{"cleanup.policy", 3, v("delete")})
 	show()
-	p.alterationsOfLists()
-	p.alterationsOfOthers()
+	alterationsOfLists(p)
+	alterationsOfOthers(p)
 }
 
-func (p *probe) alterationsOfLists() {
-	try, show := p.try, p.show
+func alterationsOfLists(p *probe) {
+	try := func(label string, ops ...alteration) { tryAlter(p, label, ops...) }
+	show := func() { showConfigs(p) }
 	v := func(s string) *string { return &s }
 	try("set empty list", set("cleanup.policy", ""))
 	show()
@@ -174,7 +176,7 @@ func (p *probe) alterationsOfLists() {
 	show()
 }
 
-func (p *probe) alterationsOfOthers() {
+func alterationsOfOthers(p *probe) {
 	p.ask("unknown topic", alter(topicResource, "nowhere", set("retention.ms", "1")))
 	p.ask("bad topic name", alter(topicResource, "a/b", set("retention.ms", "1")))
 	p.ask("empty topic name", alter(topicResource, "", set("retention.ms", "1")))
@@ -191,7 +193,7 @@ func (p *probe) alterationsOfOthers() {
 }
 
 // canonical shows in which form a value that was set is described.
-func (p *probe) canonical() {
+func canonical(p *probe) {
 	const replicas = "leader.replication.throttled.replicas"
 	for _, c := range [][2]string{
 		{"retention.ms", "+5"}, {"retention.ms", " 7 "}, {"retention.ms", "007"}, {"retention.ms", "-0"}, {"retention.ms", " x "},
@@ -226,8 +228,8 @@ func (p *probe) canonical() {
 	}
 }
 
-// values tries values of every topic config at and beyond its range, each on a topic of its own.
-func (p *probe) values() {
+// configRanges tries values of every topic config at and beyond its range, each on a topic of its own.
+func configRanges(p *probe) {
 	for _, c := range configValues {
 		for _, value := range c.values {
 			req := creation(7, "values", 1, 1, withConfig(c.name, value))

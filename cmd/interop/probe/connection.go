@@ -13,13 +13,13 @@ import (
 
 func probeConnection(p *probe) error {
 	for _, v := range []int16{0, 3, 4} {
-		p.versions("plain", v, "leat-probe", "1")
+		probeVersions(p, "plain", v, "leat-probe", "1")
 	}
-	p.versions("null-like software name", 3, "", "")
-	p.versions("software name with a space", 3, "a b", "1")
-	p.versions("software version with a slash", 3, "a", "1/2")
-	p.versions("software name -a", 3, "-a", "1")
-	p.versions("software name a.b-c", 3, "a.b-c", "1.2-x")
+	probeVersions(p, "null-like software name", 3, "", "")
+	probeVersions(p, "software name with a space", 3, "a b", "1")
+	probeVersions(p, "software version with a slash", 3, "a", "1/2")
+	probeVersions(p, "software name -a", 3, "-a", "1")
+	probeVersions(p, "software name a.b-c", 3, "a.b-c", "1.2-x")
 
 	frame := func(key, version int16, flexible bool, body []byte) []byte {
 		b := binary.BigEndian.AppendUint16(nil, uint16(key))
@@ -64,14 +64,14 @@ func probeConnection(p *probe) error {
 		{"TLS hello", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}},
 		{"header cut short: null client id only", []byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 9, 0xff, 0xff}},
 	} {
-		if err := p.raw(c.label, c.bytes); err != nil {
+		if err := probeRaw(p, c.label, c.bytes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *probe) versions(label string, version int16, name, software string) {
+func probeVersions(p *probe, label string, version int16, name, software string) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = version, name, software
 	resp, err := p.quiet(req)
@@ -86,9 +86,9 @@ func (p *probe) versions(label string, version int16, name, software string) {
 	p.say("%s [ApiVersions v%d] → %d keys, %s", label, version, keys, render(r))
 }
 
-// raw sends bytes on a fresh connection and says what comes back within a second, and whether the connection then
+// probeRaw sends bytes on a fresh connection and says what comes back within a second, and whether the connection then
 // still serves.
-func (p *probe) raw(label string, bytes []byte) error {
+func probeRaw(p *probe, label string, bytes []byte) error {
 	p.close()
 	if err := p.dial(); err != nil {
 		return err

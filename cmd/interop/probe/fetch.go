@@ -38,15 +38,15 @@ func probeFetch(p *probe) error {
 			return err
 		}
 	}
-	p.fetchVersions()
-	p.fetchOffsets()
-	p.fetchLimits()
-	p.fetchWaits()
-	p.fetchSessions()
+	fetchVersions(p)
+	fetchOffsets(p)
+	fetchLimits(p)
+	fetchWaits(p)
+	fetchSessions(p)
 	return nil
 }
 
-func (p *probe) fetchVersions() {
+func fetchVersions(p *probe) {
 	for v := int16(4); v <= 12; v++ {
 		p.ask("offset 0", fetchOne(v, "fetch", 0, 0))
 	}
@@ -55,7 +55,7 @@ func (p *probe) fetchVersions() {
 	}
 }
 
-func (p *probe) fetchOffsets() {
+func fetchOffsets(p *probe) {
 	for _, offset := range []int64{2, 4, 11, 12, 13, 1 << 62, -1, -2, -100} {
 		p.ask(fmt.Sprintf("offset %d", offset), fetchOne(12, "fetch", 0, offset))
 	}
@@ -100,7 +100,7 @@ func (p *probe) fetchOffsets() {
 	p.ask("rack zone-z", rack)
 }
 
-func (p *probe) fetchLimits() {
+func fetchLimits(p *probe) {
 	limits := func(label string, maxBytes, partitionBytes int32) {
 		req := fetchOne(12, "fetch", 0, 0)
 		req.MaxBytes, req.Topics[0].Partitions[0].PartitionMaxBytes = maxBytes, partitionBytes
@@ -129,7 +129,7 @@ func (p *probe) fetchLimits() {
 	p.ask("two partitions, partition max bytes 10 each", two)
 }
 
-func (p *probe) fetchWaits() {
+func fetchWaits(p *probe) {
 	end := fetchOne(12, "fetch", 0, 12)
 	end.MaxWaitMillis, end.MinBytes = 500, 1
 	p.timed("at the end, max wait 500, min bytes 1", end)
@@ -152,7 +152,7 @@ func (p *probe) fetchWaits() {
 	p.timed("at the end, max wait -1, min bytes 1", negative)
 }
 
-func (p *probe) fetchSessions() {
+func fetchSessions(p *probe) {
 	session := func(label string, id, epoch int32, req *kmsg.FetchRequest) int32 {
 		req.SessionID, req.SessionEpoch = id, epoch
 		resp, err := p.quiet(req)

@@ -112,11 +112,11 @@ func probeJoin(p *probe) error {
 	p.ask("group id with spaces and slash", join(9, "a / b", "", nil))
 	p.ask("rebalance timeout -1", join(9, "neg", "", func(r *kmsg.JoinGroupRequest) { r.RebalanceTimeoutMillis = -1 }))
 	p.ask("instance id without member id", join(9, "static", "", func(r *kmsg.JoinGroupRequest) { r.InstanceID = ptr("one") }))
-	return p.joined()
+	return joinedMember(p)
 }
 
-// joined goes on from a member that has joined: its sync, heartbeats, a second member, leaving.
-func (p *probe) joined() error {
+// joinedMember goes on from a member that has joined: its sync, heartbeats, a second member, leaving.
+func joinedMember(p *probe) error {
 	resp := p.ask("first member, v3 (no id needed)", join(3, "full", "", nil)).(*kmsg.JoinGroupResponse)
 	me, gen := resp.MemberID, resp.Generation
 	sync := func(version int16, member string, generation int32, change func(*kmsg.SyncGroupRequest)) *kmsg.SyncGroupRequest {
@@ -160,11 +160,12 @@ func (p *probe) joined() error {
 	instance.InstanceID = ptr("who")
 	p.ask("heartbeat: unknown instance", instance)
 
-	return p.rebalanced(me, gen, beat, sync)
+	return rebalanced(p, me, gen, beat, sync)
 }
 
 // rebalanced goes on from a stable group of one: others try to join it, it rejoins, and it leaves.
-func (p *probe) rebalanced(
+func rebalanced(
+	p *probe,
 	me string, gen int32,
 	beat func(string, int32) *kmsg.HeartbeatRequest,
 	sync func(int16, string, int32, func(*kmsg.SyncGroupRequest)) *kmsg.SyncGroupRequest,
@@ -175,7 +176,7 @@ func (p *probe) rebalanced(
 	gen++
 	p.ask("heartbeat after it", beat(me, gen))
 	p.ask("sync", sync(5, me, gen, nil))
-	if err := p.second(me, gen, beat); err != nil {
+	if err := secondMember(p, me, gen, beat); err != nil {
 		return err
 	}
 	leave := func(version int16, members ...string) *kmsg.LeaveGroupRequest {
@@ -203,8 +204,8 @@ func (p *probe) rebalanced(
 	return nil
 }
 
-// second lets a second member join over another connection, and shows what the first one sees meanwhile.
-func (p *probe) second(me string, gen int32, beat func(string, int32) *kmsg.HeartbeatRequest) error {
+// secondMember lets a second member join over another connection, and shows what the first one sees meanwhile.
+func secondMember(p *probe, me string, gen int32, beat func(string, int32) *kmsg.HeartbeatRequest) error {
 	other := &probe{addr: p.addr, out: p.out, topics: p.topics}
 	defer other.close()
 	if err := other.dial(); err != nil {

@@ -73,11 +73,11 @@ func probeOffsets(p *probe) error {
 	for v := int16(1); v <= 10; v++ {
 		p.ask("all topics (null)", p.offsetFetch(v, "simple2", ""))
 	}
-	p.fetchEdges()
-	return p.commitAsMember()
+	fetchEdges(p)
+	return commitAsMember(p)
 }
 
-func (p *probe) fetchEdges() {
+func fetchEdges(p *probe) {
 	p.ask("unknown group", p.offsetFetch(7, "unheard", "committed", 0))
 	p.ask("unknown group", p.offsetFetch(9, "unheard", "committed", 0))
 	p.ask("unknown group, all topics", p.offsetFetch(9, "unheard", ""))
@@ -106,7 +106,7 @@ func (p *probe) fetchEdges() {
 	p.ask("offset delete", del)
 }
 
-func (p *probe) commitAsMember() error {
+func commitAsMember(p *probe) error {
 	resp, err := p.quiet(join(3, "live", "", nil))
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func probeGroups(p *probe) error {
 	}
 	joined := resp.(*kmsg.JoinGroupResponse)
 	for v := int16(0); v <= 6; v++ {
-		p.describeGroups("unknown, offsets only, between join and sync", v, "unheard", "only-offsets", "with-member")
+		describeGroups(p, "unknown, offsets only, between join and sync", v, "unheard", "only-offsets", "with-member")
 	}
 	sync := kmsg.NewPtrSyncGroupRequest()
 	sync.Version, sync.Group, sync.MemberID, sync.Generation = 3, "with-member", joined.MemberID, joined.Generation
@@ -155,10 +155,10 @@ func probeGroups(p *probe) error {
 	if _, err := p.quiet(sync); err != nil {
 		return err
 	}
-	p.describeGroups("stable", 6, "with-member")
-	p.describeGroups("stable", 2, "with-member")
-	p.describeGroups("empty id, the same twice", 6, "", "with-member", "with-member")
-	p.describeGroups("none", 6)
+	describeGroups(p, "stable", 6, "with-member")
+	describeGroups(p, "stable", 2, "with-member")
+	describeGroups(p, "empty id, the same twice", 6, "", "with-member", "with-member")
+	describeGroups(p, "none", 6)
 	ops := kmsg.NewPtrDescribeGroupsRequest()
 	ops.Version, ops.Groups, ops.IncludeAuthorizedOperations = 5, []string{"with-member", "unheard"}, true
 	p.ask("authorized operations", ops)
@@ -192,13 +192,13 @@ func probeGroups(p *probe) error {
 	leave := kmsg.NewPtrLeaveGroupRequest()
 	leave.Version, leave.Group, leave.MemberID = 2, "with-member", joined.MemberID
 	p.ask("the member leaves", leave)
-	p.describeGroups("after the last member left, no offsets", 6, "with-member")
+	describeGroups(p, "after the last member left, no offsets", 6, "with-member")
 	list(5, nil, nil)
 	del(2, "with-member")
 	return nil
 }
 
-func (p *probe) describeGroups(label string, version int16, groups ...string) {
+func describeGroups(p *probe, label string, version int16, groups ...string) {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Version, req.Groups = version, groups
 	p.ask(label, req)

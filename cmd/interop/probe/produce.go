@@ -24,17 +24,17 @@ func probeProduce(p *probe) error {
 	if err := p.topic("produce", 1); err != nil {
 		return err
 	}
-	p.produceVersions()
-	p.produceBroken()
-	p.produceTimes()
-	if err := p.produceTopics(); err != nil {
+	produceVersions(p)
+	produceBroken(p)
+	produceTimes(p)
+	if err := produceTopics(p); err != nil {
 		return err
 	}
-	p.produceAcks()
-	return p.produceIdempotent()
+	produceAcks(p)
+	return produceIdempotent(p)
 }
 
-func (p *probe) produceVersions() {
+func produceVersions(p *probe) {
 	for _, v := range []int16{0, 1, 2} {
 		p.ask("version below 3, magic 1", p.produce(v, 1, "produce", 0, messageSet(1)))
 	}
@@ -55,7 +55,7 @@ func altered(change func(*batch)) []byte {
 	return b.bytes()
 }
 
-func (p *probe) produceBroken() {
+func produceBroken(p *probe) {
 	for _, c := range append(brokenCounts(), brokenBits()...) {
 		p.ask(c.label, p.produce(12, -1, "produce", 0, c.records))
 	}
@@ -134,7 +134,7 @@ func brokenBits() []brokenBatch {
 	}
 }
 
-func (p *probe) produceTimes() {
+func produceTimes(p *probe) {
 	now := time.Now().UnixMilli()
 	hour := int64(3_600_000)
 	for _, c := range []struct {
@@ -163,7 +163,7 @@ func (p *probe) produceTimes() {
 	p.ask("second record 61 minutes ahead, header max now, gzip", p.produce(12, -1, "produce", 0, b.bytes()))
 }
 
-func (p *probe) produceTopics() error {
+func produceTopics(p *probe) error {
 	p.ask("unknown topic", p.produce(12, -1, "nowhere", 0, ofN(1).bytes()))
 	p.ask("unknown topic id", p.produce(13, -1, "nowhere", 0, ofN(1).bytes()))
 	p.ask("unknown partition", p.produce(12, -1, "produce", 7, ofN(1).bytes()))
@@ -182,13 +182,13 @@ func (p *probe) produceTopics() error {
 	b.attrs, b.pid = 0x10, ptr(int64(4712))
 	p.ask("transactional batch, no transactional id", p.produce(12, -1, "produce", 0, b.bytes()))
 
-	if err := p.produceSizes(); err != nil {
+	if err := produceSizes(p); err != nil {
 		return err
 	}
-	return p.produceConfigs()
+	return produceConfigs(p)
 }
 
-func (p *probe) produceSizes() error {
+func produceSizes(p *probe) error {
 	huge := ofN(1)
 	huge.records[0].val = make([]byte, 1_048_588)
 	p.ask("batch above max.message.bytes", p.produce(12, -1, "produce", 0, huge.bytes()))
@@ -207,7 +207,7 @@ func (p *probe) produceSizes() error {
 	return nil
 }
 
-func (p *probe) produceConfigs() error {
+func produceConfigs(p *probe) error {
 	small := ofN(1)
 	if err := p.topic("compacted", 1, "cleanup.policy", "compact"); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (p *probe) produceConfigs() error {
 	return nil
 }
 
-func (p *probe) produceAcks() {
+func produceAcks(p *probe) {
 	for _, acks := range []int16{2, -2, 1} {
 		p.ask(fmt.Sprintf("acks=%d", acks), p.produce(12, acks, "produce", 0, ofN(1).bytes()))
 	}
@@ -274,7 +274,7 @@ func (p *probe) produceAcks() {
 	}
 }
 
-func (p *probe) produceIdempotent() error {
+func produceIdempotent(p *probe) error {
 	if err := p.topic("idem", 2); err != nil {
 		return err
 	}

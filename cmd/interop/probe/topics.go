@@ -50,13 +50,13 @@ func probeMetadata(p *probe) error {
 	p.ask("bad name, no creation", metadata(12, false, "a/b"))
 	p.ask("the same topic twice", metadata(12, false, "meta", "meta"))
 
-	p.metadataByID()
-	p.describePartitions()
-	p.describeCluster()
+	metadataByID(p)
+	describePartitions(p)
+	describeCluster(p)
 	return nil
 }
 
-func (p *probe) metadataByID() {
+func metadataByID(p *probe) {
 	byID := func(label string, version int16, id [16]byte, name *string) {
 		req := metadata(version, true)
 		t := kmsg.NewMetadataRequestTopic()
@@ -76,7 +76,7 @@ func (p *probe) metadataByID() {
 
 }
 
-func (p *probe) describePartitions() {
+func describePartitions(p *probe) {
 	describe := func(label string, limit int32, cursor *kmsg.DescribeTopicPartitionsRequestCursor, names ...string) {
 		req := kmsg.NewPtrDescribeTopicPartitionsRequest()
 		req.ResponsePartitionLimit, req.Cursor = limit, cursor
@@ -104,7 +104,7 @@ func (p *probe) describePartitions() {
 	describe("limit 0", 0, nil, "meta")
 }
 
-func (p *probe) describeCluster() {
+func describeCluster(p *probe) {
 	for v := int16(0); v <= 2; v++ {
 		req := kmsg.NewPtrDescribeClusterRequest()
 		req.Version = v
@@ -172,13 +172,13 @@ func probeTopics(p *probe) error {
 	p.ask("a_b", creation(7, "coll_ide", 1, 1, nil))
 	p.ask("a.b collides with a_b", creation(7, "coll.ide", 1, 1, nil))
 	p.ask("reserved name", creation(7, "__cluster_metadata", 1, 1, nil))
-	p.assignments()
-	p.creationEdges()
-	p.partitions()
-	return p.deletions()
+	assignments(p)
+	creationEdges(p)
+	growth(p)
+	return deletions(p)
 }
 
-func (p *probe) assignments() {
+func assignments(p *probe) {
 	assigned := func(as ...kmsg.CreateTopicsRequestTopicReplicaAssignment) edit {
 		return func(_ *kmsg.CreateTopicsRequest, t *kmsg.CreateTopicsRequestTopic) { t.ReplicaAssignment = as }
 	}
@@ -192,7 +192,7 @@ func (p *probe) assignments() {
 	p.ask("assignment without replicas", creation(7, "bad", -1, -1, assigned(assign(0))))
 }
 
-func (p *probe) creationEdges() {
+func creationEdges(p *probe) {
 	p.ask("unknown config", creation(7, "bad", 1, 1, withConfig("no.such", "1")))
 	p.ask("bad config value", creation(7, "bad", 1, 1, withConfig("retention.ms", "soon")))
 	p.ask("bad config value", creation(4, "bad", 1, 1, withConfig("retention.ms", "soon")))
@@ -216,7 +216,7 @@ func (p *probe) creationEdges() {
 	p.ask("no topics", noTopics)
 }
 
-func (p *probe) partitions() {
+func growth(p *probe) {
 	grow := func(label string, version int16, topic string, count int32, dry bool, assignment ...[]int32) {
 		req := kmsg.NewPtrCreatePartitionsRequest()
 		req.Version, req.TimeoutMillis, req.ValidateOnly = version, 10_000, dry
@@ -250,7 +250,7 @@ func (p *probe) partitions() {
 	p.ask("the same topic twice", twice)
 }
 
-func (p *probe) deletions() error {
+func deletions(p *probe) error {
 	if err := p.topic("gone", 1); err != nil {
 		return err
 	}
