@@ -158,6 +158,15 @@ func name(u UUID) string {
 // throughImage answers the state that comes back from an image, having checked that it is the same.
 func throughImage(t testing.TB, s *State) *State {
 	t.Helper()
+	r := throughRestore(t, s)
+	if got, want := dump(r), dump(s); got != want {
+		t.Fatalf("restored state differs: %s", firstDifference(want, got))
+	}
+	return r
+}
+
+func throughRestore(t testing.TB, s *State) *State {
+	t.Helper()
 	image := s.Image()
 	h, err := DecodeHeader(image.Header().Encode())
 	if err != nil {
@@ -175,9 +184,6 @@ func throughImage(t testing.TB, s *State) *State {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if got, want := dump(r), dump(s); got != want {
-		t.Fatalf("restored state differs: %s", firstDifference(want, got))
 	}
 	return r
 }
