@@ -43,6 +43,27 @@ func TestMembersOfANewGroupJoinTogetherAfterTheInitialDelay(t *testing.T) {
 	})
 }
 
+func TestInitialDelayIsExtendedWhileMembersCome(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		began := time.Now()
+		first := h.goJoin(joinRequest("g", h.newID("g")))
+		time.Sleep(2 * time.Second)
+		second := h.goJoin(joinRequest("g", h.newID("g")))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		third := h.goJoin(joinRequest("g", h.newID("g")))
+		if !first.waiting() || !second.waiting() {
+			h.Fatal("the delay was not extended")
+		}
+		first.wait()
+		second.wait()
+		third.wait()
+		if d := time.Since(began); d != 9*time.Second || first.resp.Generation != 1 || third.resp.Generation != 1 {
+			h.Errorf("took %v, told %+v and %+v", d, first.resp, third.resp)
+		}
+	})
+}
+
 func TestMemberWithoutMemberIDFromAnOldClientJoinsAtOnce(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		r := joinRequest("g", "")
@@ -218,6 +239,7 @@ func TestLeave(t *testing.T) {
 		if errs := h.c.Delete(h.ctx, []string{"g"}); errs[0] != ErrGroupNotEmpty {
 			h.Errorf("delete of a group with members: %v", errs)
 		}
+		h.d.faults = func(state.Op) fault { return faultSlow }
 		_, err = h.c.Leave(h.ctx, LeaveRequest{Group: "g", Members: []Leaver{{Member: told[1].Member}}})
 		h.is(err, nil)
 		if g := h.group("g"); g.State != state.GroupEmpty || g.ProtocolType != "consumer" {
@@ -230,6 +252,50 @@ func TestLeave(t *testing.T) {
 		errs, err = h.c.Leave(h.ctx, LeaveRequest{Group: "nobody", Members: []Leaver{{Member: "x"}}})
 		h.is(err, nil)
 		h.is(errs[0], ErrUnknownMember)
+	})
+}
+
+func TestSyncAndHeartbeatAreRefused(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 1)
+		id := told[0].Member
+		for name, c := range map[string]struct {
+			r    SyncRequest
+			want error
+			beat error
+		}{
+			"good":                {SyncRequest{Group: "g", Member: id, Generation: 1}, nil, nil},
+			"old generation":      {SyncRequest{Group: "g", Member: id, Generation: 0}, ErrIllegalGeneration, ErrIllegalGeneration},
+			"next generation":     {SyncRequest{Group: "g", Member: id, Generation: 2}, ErrIllegalGeneration, ErrIllegalGeneration},
+			"unknown member":      {SyncRequest{Group: "g", Member: "who", Generation: 1}, ErrUnknownMember, ErrUnknownMember},
+			"unknown instance":    {SyncRequest{Group: "g", Member: id, Instance: "i", Generation: 1}, ErrUnknownMember, ErrUnknownMember},
+			"unknown group":       {SyncRequest{Group: "x", Member: id, Generation: 1}, ErrUnknownMember, ErrUnknownMember},
+			"no group":            {SyncRequest{Member: id, Generation: 1}, ErrInvalidGroupID, ErrInvalidGroupID},
+			"other protocol":      {SyncRequest{Group: "g", Member: id, Generation: 1, Protocol: "x"}, ErrInconsistentProtocol, nil},
+			"other protocol type": {SyncRequest{Group: "g", Member: id, Generation: 1, ProtocolType: "x"}, ErrInconsistentProtocol, nil},
+		} {
+			if _, err := h.c.Sync(h.ctx, c.r); err != c.want {
+				h.Errorf("%s: sync: %v, want %v", name, err, c.want)
+			}
+			beat := HeartbeatRequest{Group: c.r.Group, Member: c.r.Member, Instance: c.r.Instance, Generation: c.r.Generation}
+			if err := h.c.Heartbeat(h.ctx, beat); err != c.beat {
+				h.Errorf("%s: heartbeat: %v, want %v", name, err, c.beat)
+			}
+		}
+	})
+}
+
+func TestEmptyGroupThatSomebodyIsJoiningIsNotDeleted(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Generation: -1, Offsets: offsets(h.topic(), "")})
+		h.is(err, nil)
+		j := h.goJoin(joinRequest("g", h.newID("g")))
+		h.is(h.c.Delete(h.ctx, []string{"g"})[0], ErrGroupNotEmpty)
+		j.wait()
+		h.is(j.err, nil)
+		if got, err := h.c.Offsets(h.ctx, "g", nil); err != nil || len(got) != 1 {
+			h.Errorf("offsets are %+v, %v", got, err)
+		}
 	})
 }
 
@@ -324,6 +390,11 @@ func TestNewcomersAreBoundedAndTheirMemoryIsGivenBack(t *testing.T) {
 		h.c.Leave(h.ctx, LeaveRequest{Group: "h", Members: []Leaver{{Member: one}}})
 		j.wait()
 		h.is(j.err, ErrUnknownMember)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if n := h.c.newcomers.Load(); n != 0 {
+			t.Errorf("%d bytes are held for members that left", n)
+		}
 		time.Sleep(2 * idleLinger)
 		synctest.Wait()
 		if n := h.c.newcomers.Load(); n != 0 || h.c.held() != 0 {

@@ -31,7 +31,6 @@ func (g *group) prepare(reason string, now time.Time) {
 			}
 		}
 	}
-	clear(g.pendingSync)
 	g.syncBy = time.Time{}
 
 	initial := g.phase == phaseEmpty
@@ -95,7 +94,6 @@ func (g *group) completeJoin(now time.Time) {
 	}
 	g.leader = leader
 	g.generation++
-	clear(g.pendingSync)
 	for _, m := range g.roster.order {
 		m.assignment = nil
 	}

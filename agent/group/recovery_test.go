@@ -144,14 +144,13 @@ func TestSlowJournalEndsNoSession(t *testing.T) {
 			ja, jb := h.goJoin(joinRequest("g", a)), h.goJoin(joinRequest("g", b))
 			leader, follower := ja.wait(), jb.wait()
 			time.Sleep(5 * time.Second)
-			h.is(h.heartbeat("g", follower), nil)
 			h.d.before = func(state.Op) {
 				time.Sleep(9 * time.Second)
 				h.d.before = nil
 			}
 			s := h.goSync(syncRequest("g", leader))
-			time.Sleep(8 * time.Second)
-			h.is(h.heartbeat("g", follower), nil) // waits for the write
+			time.Sleep(4 * time.Second)
+			h.is(h.heartbeat("g", follower), nil) // in time, but waits for the write
 			<-s.done
 			h.is(s.err, nil)
 			time.Sleep(9 * time.Second)

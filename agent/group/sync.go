@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// SyncRequest is a SyncGroup. ProtocolType and Protocol are "" where the version has none or they are null.
+// SyncRequest is a SyncGroup. ProtocolType and Protocol are "" where the version has none. (From version 5 on both must be
+// given: agent/api refuses null with ErrInconsistentProtocol, as Kafka does before it looks at the group.)
 type SyncRequest struct {
 	Group, Member, Instance string
 	Generation              int32
