@@ -10,7 +10,8 @@ const (
 	attributeControl       = 0x20
 )
 
-// valid checks what the issuer must have got right whatever the state is. A command that fails changes nothing.
+// valid checks what the issuing agent must have got right whatever the state is. A command that fails changes nothing. What
+// comes from a client's batch header is judged batch by batch: no client may spoil an object for the others in it.
 func (op *CommitObject) valid(index uint64) (batches int, ok bool) {
 	if op.Size < 0 || op.Size > MaxObjectSize {
 		return 0, false
@@ -23,7 +24,7 @@ func (op *CommitObject) valid(index uint64) (batches int, ok bool) {
 		end := r.Pos
 		for j := range r.Batches {
 			b := &r.Batches[j]
-			if b.Len < 1 || b.Count < 1 || b.ProducerID < -1 || b.ProducerID >= 0 && (b.ProducerEpoch < 0 || b.FirstSequence < 0) {
+			if b.Len < 1 || b.Count < 1 {
 				return 0, false
 			}
 			end += int64(b.Len)
@@ -123,10 +124,10 @@ func (r *commitRun) flush() {
 // judge decides a batch that would get the base offset base, and remembers it with its producer if it is accepted.
 func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 	refuse := func(c Code) BatchResult { return BatchResult{Code: c, Base: -1} }
-	if b.Attributes&(attributeTransactional|attributeControl) != 0 { // there are no transactions at this level
-		return refuse(CodeInvalid)
-	}
-	if base > math.MaxInt64-int64(b.Count) {
+	switch {
+	case b.Attributes&(attributeTransactional|attributeControl) != 0, // there are no transactions at this level
+		b.ProducerID < -1, b.ProducerID >= 0 && (b.ProducerEpoch < 0 || b.FirstSequence < 0),
+		base > math.MaxInt64-int64(b.Count): // the partition is full
 		return refuse(CodeInvalid)
 	}
 	if b.ProducerID < 0 {

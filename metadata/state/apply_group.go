@@ -1,8 +1,6 @@
 package state
 
-import (
-	"slices"
-)
+import "slices"
 
 func (a *step) claimGroup(c *Command, op ClaimGroup) Result {
 	if tooLong(op.Group) {
@@ -170,8 +168,8 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 	return a.number(int64(len(ids)))
 }
 
-func (a *step) losesOffsets(g *group, before int64) bool {
-	of, ok := a.offsets.get(g.ID)
+func (s *State) losesOffsets(g *group, before int64) bool {
+	of, ok := s.offsets.get(g.ID)
 	return !ok || slices.ContainsFunc(of.list, func(c committed) bool { return expires(g, &c.CommittedOffset, before) })
 }
 
@@ -179,10 +177,11 @@ func expires(g *group, o *CommittedOffset, before int64) bool {
 	return g.ProtocolType != "" || o.Committed < before
 }
 
-func (a *step) orphaned(c *claim) bool {
-	if _, ok := a.groups.get(c.group); ok {
+// orphaned tells a claim that nobody can use, of a group that does not exist.
+func (s *State) orphaned(c *claim) bool {
+	if _, ok := s.groups.get(c.group); ok {
 		return false
 	}
-	s, ok := a.sessions.get(c.session)
-	return !ok || s.Closed
+	holder, ok := s.sessions.get(c.session)
+	return !ok || holder.Closed
 }

@@ -12,50 +12,20 @@ func (a *step) openSession(op OpenSession) Result {
 	if op.Level < a.level {
 		return a.result(CodeLevel)
 	}
-	if op.Agent != "" && a.nameOpen(op.Agent) {
+	if op.Agent != "" && a.sessions.nameOpen(op.Agent) {
 		return a.result(CodeConflict)
 	}
-	node, ok := a.takeNode(op)
+	node, ok := a.misc.nodeFor(op.Agent, op.NodeID)
 	if !ok {
 		return a.result(CodeConflict)
 	}
+	a.misc.touch(a.index)
 	a.sessions.insert(&session{Session: Session{
 		ID: op.Session, NodeID: node, Agent: op.Agent, Address: op.Address, Zone: op.Zone,
 		Opened: a.index, Time: a.time, Level: op.Level,
 	}}, a.index)
 	a.changed(Change{Kind: ChangeSession})
 	return a.number(int64(node))
-}
-
-func (a *step) nameOpen(agent string) bool {
-	for s := range a.sessions.trie.all() {
-		if s.Agent == agent && !s.Closed {
-			return true
-		}
-	}
-	return false
-}
-
-// takeNode finds the session's node id. A name has one for ever; any other session gets one that nobody ever had, so that a
-// client which remembers an old broker id never takes another agent for it.
-func (a *step) takeNode(op OpenSession) (int32, bool) {
-	if op.Agent != "" {
-		if node, ok := a.misc.nodeOf(op.Agent); ok {
-			return node, op.NodeID == -1 || op.NodeID == node
-		}
-	}
-	node := op.NodeID
-	if node == -1 {
-		var ok bool
-		if node, ok = a.misc.freshNode(); !ok {
-			return 0, false
-		}
-	} else if a.misc.nodeUsed(node) {
-		return 0, false
-	}
-	a.misc.takeNode(node, op.Agent)
-	a.misc.touch(a.index)
-	return node, true
 }
 
 func (a *step) closeSession(op CloseSession) Result {

@@ -13,7 +13,7 @@ type Command struct {
 	// have at most MaxUnsettled commands undecided or unforgotten; a command beyond gets CodeGap.
 	Settled uint64
 
-	Time int64 // ms since the epoch, when it was issued; the state keeps the maximum it has seen
+	Time int64 // ms since the epoch, when it was issued; the state keeps the maximum of all that it carried out
 	Op   Op
 }
 
@@ -37,10 +37,12 @@ type LeaderInfo struct {
 	Time    int64
 }
 
-// OpenSession lets a process issue commands. Result: Index (also the session's Opened); Number = its NodeID.
+// OpenSession lets a process issue commands. Result: Index (also the session's Opened); Number = its NodeID. CodeSessionExists if the
+// id was ever opened before; CodeLevel if Level is below the state's; CodeConflict if a session of that name is open (close it
+// first), if the wanted node id belongs or belonged to another, or if the name has another one.
 type OpenSession struct {
 	Session UUID   // random, never reused: CodeSessionExists
-	NodeID  int32  // wanted; -1: choose the lowest id that no open session has and that no other name ever had
+	NodeID  int32  // wanted; -1: the name's own, else the lowest (from 0) that no session ever had
 	Agent   string // a stable name keeps its node id over restarts
 	Address string
 	Zone    string
@@ -50,10 +52,12 @@ type OpenSession struct {
 // CloseSession ends a session; its later commands are refused, its undecided objects may be swept. Idempotent.
 type CloseSession struct{ Session UUID }
 
-// RaiseLevel moves the state to a higher level. Refused with CodeLevel unless every open session announced it.
+// RaiseLevel moves the state to a higher level; a lower or equal one changes nothing. Refused with CodeLevel unless every open session
+// announced it. A replica that does not know the level stops.
 type RaiseLevel struct{ Level uint32 }
 
-// CreateTopic creates a topic. CodeTopicExists if the name is taken (Result.Topic then names the one that is there).
+// CreateTopic creates a topic. CodeTopicExists if the name is taken (Result.Topic then names the one that is there);
+// CodeInvalidPartitions unless 1 ≤ Partitions ≤ MaxPartitions; CodeInvalid if the id is in use.
 type CreateTopic struct {
 	Topic             UUID // random
 	Name              string
@@ -65,7 +69,8 @@ type CreateTopic struct {
 // DeleteTopic deletes a topic, its partitions, its producers' sequences and the offsets committed for it. CodeUnknownTopic.
 type DeleteTopic struct{ Topic UUID }
 
-// CreatePartitions raises the number of partitions. CodeUnknownTopic, CodeInvalidPartitions if Count is not larger.
+// CreatePartitions raises the number of partitions. CodeUnknownTopic, CodeInvalidPartitions if Count is not larger or
+// larger than MaxPartitions.
 type CreatePartitions struct {
 	Topic UUID
 	Count int32 // in total, afterwards
@@ -93,7 +98,9 @@ type AlterConfigs struct {
 
 // CommitObject gives offsets to the batches of one uploaded object. Every batch gets its own BatchResult, in order;
 // the Result's own Code is CodeOK even if every batch was refused. The bytes of refused batches stay in the object and
-// are never served; an object of which nothing was accepted is garbage.
+// are never served; an object of which nothing was accepted is garbage. A malformed command (ranges beyond Size, a Size
+// above MaxObjectSize, counts below 1, an AcceptIndex that is still to come) is decided as CodeInvalid and changes nothing;
+// transactional and control batches, and those with a negative epoch or sequence, are refused one by one with CodeInvalid.
 type CommitObject struct {
 	Attempt uint32 // with the session and the command's Number, the ObjectName
 	Size    int64  // bytes of the whole object
@@ -123,7 +130,8 @@ type Batch struct {
 // SkipObject decides an object number without an object: its buffer was given up.
 type SkipObject struct{}
 
-// AllocateProducerIDs reserves Count producer ids for the agent to hand out. Result.Number is the first.
+// AllocateProducerIDs reserves Count producer ids (1 … 1,000,000, else CodeInvalid) for the agent to hand out. Result.Number is the
+// first; the very first is 1.
 type AllocateProducerIDs struct{ Count int32 }
 
 // ExpireProducers forgets producers that have been idle since before Before (ms), at most Limit of them. Result.Number: how many.
@@ -133,7 +141,8 @@ type ExpireProducers struct {
 }
 
 // AdvanceLogStart moves a partition's log start forward, never back, at most to its watermark. Extents wholly below it
-// are dropped and their objects dereferenced. Result.Number: the log start afterwards.
+// are dropped and their objects dereferenced. Result.Number: the log start afterwards. CodeUnknownTopic; CodeOffsetOutOfRange if
+// Offset is above the watermark; CodeInvalid if it is negative.
 type AdvanceLogStart struct {
 	TopicPartition
 	Offset int64
@@ -146,8 +155,8 @@ type ClaimGroup struct {
 	Replaces uint64
 }
 
-// WriteGroup replaces the members of a group. CodeConflict unless Claim stands and belongs to the issuing session.
-// Creates the group if it has none.
+// WriteGroup replaces a group, creating it if there is none. CodeConflict unless Claim stands and belongs to the issuing session;
+// CodeInvalid unless members' ids and instances are unique and State is GroupEmpty exactly if there are no members.
 type WriteGroup struct {
 	Claim uint64
 	Group Group
@@ -213,11 +222,13 @@ type OffsetCommit struct {
 	Metadata    string
 }
 
-// DeleteGroup deletes a group and its offsets. CodeNoSuchGroup, CodeGroupNotEmpty.
+// DeleteGroup deletes a group and its offsets; the claim stays. CodeNoSuchGroup, CodeGroupNotEmpty.
 type DeleteGroup struct{ Group string }
 
 // ExpireOffsets deletes offsets of groups that have had no members since before Before (ms), and then the groups that have
-// nothing left, at most Limit groups. Result.Number: how many groups lost something.
+// nothing left, at most Limit groups, lowest ids first. As in Apache Kafka, offsets of a group without a protocol type (it never had
+// members) expire one by one, by when they were committed. It also drops claims of closed sessions on groups that do not
+// exist. Result.Number: how many groups lost something.
 type ExpireOffsets struct {
 	Before int64
 	Limit  int32

@@ -8,7 +8,7 @@ import (
 )
 
 // An Image is the state as it was at one index, cut into shards. Taking one costs a few pointers; it is immutable, needs no
-// lock, and may be encoded at leisure by another goroutine while entries are being applied.
+// lock, and may be encoded at leisure by another goroutine, one at a time, while entries are being applied.
 type Image struct {
 	header Header
 	tables []frozen

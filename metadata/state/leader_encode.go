@@ -1,8 +1,6 @@
 package state
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // leaderFormat is the first byte of an encoded LeaderInfo.
 const leaderFormat = 1

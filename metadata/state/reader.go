@@ -34,12 +34,8 @@ func (r Reader) Topic(id UUID) (Topic, bool) {
 	if !ok {
 		return Topic{}, false
 	}
-	return r.export(t), true
-}
-
-func (r Reader) export(t *topic) Topic {
 	return Topic{ID: t.id, Name: t.name, Partitions: t.partitions, ReplicationFactor: t.factor,
-		Configs: r.Configs(ResourceTopic, t.id, ""), Created: t.created}
+		Configs: r.Configs(ResourceTopic, t.id, ""), Created: t.created}, true
 }
 
 // TopicByName is the topic with that name.

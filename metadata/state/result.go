@@ -32,7 +32,7 @@ const (
 	CodeInvalid             Code = 40 // the command is malformed: a bug of the issuer
 )
 
-// Result is the outcome of one command. It is recorded in the session until settled.
+// Result is the outcome of one command. It is recorded in the session until settled, so nobody may change its slices.
 type Result struct {
 	Code       Code
 	Index      uint64 // of the entry that decided it
@@ -47,7 +47,7 @@ type BatchResult struct {
 	Code      Code
 	Duplicate bool  // acknowledged before, with Base as its offset then
 	Base      int64 // base offset; -1 if refused
-	LogStart  int64 // of the partition, after this command
+	LogStart  int64 // of the partition, after this command; -1 if there is no such partition
 }
 
 // Change is something that happened to the state, for those who watch it. Changes tell where to look, not what is there.

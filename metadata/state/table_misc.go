@@ -46,6 +46,27 @@ func (m *misc) touch(index uint64) {
 	m.hash = hashEncoded(hashMisc, m.encodeRest)
 }
 
+// nodeFor finds the node id of a session that is being opened under a name, or none, and wants a certain id, or any (-1). A name
+// has one for ever; any other session gets one that nobody ever had, so that a client which remembers an old broker id
+// never takes another agent for it. False if the wish cannot be granted.
+func (m *misc) nodeFor(name string, wanted int32) (int32, bool) {
+	if name != "" {
+		if node, ok := m.nodeOf(name); ok {
+			return node, wanted == -1 || wanted == node
+		}
+	}
+	if wanted == -1 {
+		var ok bool
+		if wanted, ok = m.freshNode(); !ok {
+			return 0, false
+		}
+	} else if m.nodeUsed(wanted) {
+		return 0, false
+	}
+	m.takeNode(wanted, name)
+	return wanted, true
+}
+
 func (m *misc) nodeOf(name string) (int32, bool) {
 	at, ok := slices.BinarySearchFunc(m.names, name, compareNodeName)
 	if !ok {

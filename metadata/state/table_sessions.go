@@ -156,6 +156,15 @@ func (ss *sessions) hasEnded(id UUID) bool {
 	return ok
 }
 
+func (ss *sessions) nameOpen(agent string) bool {
+	for s := range ss.trie.all() {
+		if s.Agent == agent && !s.Closed {
+			return true
+		}
+	}
+	return false
+}
+
 // insert adds a session with whatever is in its lanes.
 func (ss *sessions) insert(s *session, index uint64) {
 	s.gen = ss.trie.gen

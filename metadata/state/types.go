@@ -68,7 +68,7 @@ type View struct {
 // Session is a process that may issue commands.
 type Session struct {
 	ID      UUID
-	NodeID  int32  // broker id of the agent, unique among all sessions ever opened under another name
+	NodeID  int32  // broker id of the agent; no session under another name, or without one, ever had it
 	Agent   string // stable name, or "" for a nameless agent
 	Address string // where Kafka clients reach it, host:port, for people who read an inspection
 	Zone    string
