@@ -37,14 +37,15 @@ type actor struct {
 	listing atomic.Pointer[Listing] // what ListGroups shows; nil before it is loaded
 
 	g       *group
+	peopled bool   // the journal may know members, all of which may die: somebody must hold the group
 	claimed bool   // claim is ours. Else it is the claim that stood when the group, without members, was loaded
 	claim   uint64 // its id, 0: none
 	charged int64  // of the coordinator's newcomers
 	settled uint64 // completed generations that the metrics know
 }
 
-func newActor(c *Coordinator, id string) *actor {
-	return &actor{c: c, id: id, inbox: make(chan event), gone: make(chan struct{})}
+func newActor(c *Coordinator, id string, peopled bool) *actor {
+	return &actor{c: c, id: id, peopled: peopled, inbox: make(chan event), gone: make(chan struct{})}
 }
 
 // run serves the group until ctx ends, its claim is lost, a write fails, or there is nothing left to do.
@@ -60,8 +61,8 @@ func (a *actor) run(ctx context.Context) {
 	c.newcomers.Add(-a.charged)
 	c.mu.Lock()
 	delete(c.groups, a.id)
-	if errors.Is(err, ErrCoordinatorNotAvailable) {
-		c.orphans[a.id] = struct{}{} // it may have members, all of which may have died
+	if a.peopled && errors.Is(err, ErrCoordinatorNotAvailable) {
+		c.orphans[a.id] = struct{}{}
 	}
 	c.mu.Unlock()
 	if a.g != nil && err != errRetired && ctx.Err() == nil {
@@ -154,6 +155,7 @@ func (a *actor) settle(ctx context.Context) error {
 }
 
 func (a *actor) write(ctx context.Context) error {
+	a.peopled = true
 	ctx, cancel := context.WithTimeout(ctx, a.c.cfg.WriteTimeout)
 	defer cancel()
 	if !a.claimed {

@@ -47,7 +47,7 @@ type Coordinator struct {
 
 	mu      sync.Mutex
 	groups  map[string]*actor
-	orphans map[string]struct{} // groups that may have members and that no actor holds, to be adopted
+	orphans map[string]struct{} // groups of which the journal may know members and that no actor holds, to be adopted
 	running context.Context     // of Run; nil before. Actors live under it
 	stopped bool
 
@@ -125,7 +125,7 @@ func (c *Coordinator) adopt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.orphans {
-		if c.groups[id] == nil && !c.start(id) {
+		if c.groups[id] == nil && !c.start(id, true) {
 			return
 		}
 		delete(c.orphans, id)
@@ -133,11 +133,11 @@ func (c *Coordinator) adopt() {
 }
 
 // start makes an actor for a group that has none; false if nothing may be started. c.mu is held.
-func (c *Coordinator) start(id string) bool {
+func (c *Coordinator) start(id string, peopled bool) bool {
 	if c.stopped || c.running == nil || c.running.Err() != nil {
 		return false
 	}
-	a := newActor(c, id)
+	a := newActor(c, id, peopled)
 	c.groups[id] = a
 	c.actors.Go(func() { a.run(c.running) })
 	return true
@@ -161,7 +161,7 @@ var (
 func (c *Coordinator) acquire(ctx context.Context, id string, n need) (*actor, error) {
 	c.mu.Lock()
 	a, ready := c.groups[id], c.running != nil && !c.stopped
-	if a == nil && ready && n == needAny && c.start(id) {
+	if a == nil && ready && n == needAny && c.start(id, false) {
 		a = c.groups[id]
 	}
 	c.mu.Unlock()

@@ -19,6 +19,7 @@ func (a *actor) load(ctx context.Context) error {
 		return err
 	}
 	a.claim = claim
+	a.peopled = len(d.Members) > 0
 	undecided := claim != 0 && owner == a.c.door.ID() // a write under our earlier claim may be
 	for try := 1; (len(d.Members) > 0 || undecided) && !a.claimed; try++ {
 		results, err := a.c.door.Do(ctx, state.ClaimGroup{Group: a.id, Replaces: a.claim})

@@ -176,6 +176,25 @@ func TestGroupWhoseWriteFailedIsTakenUpAgainThoughNobodyCalls(t *testing.T) {
 	})
 }
 
+func TestGroupsThatCouldNotBeLoadedAreNotRemembered(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.stable("g", 1)
+		h.w.mu.Lock()
+		h.d.dead = true
+		h.w.mu.Unlock()
+		for i := range 100 {
+			_, err := h.c.Join(h.ctx, joinRequest(fmt.Sprint("x", i), ""))
+			h.is(err, ErrCoordinatorNotAvailable)
+		}
+		h.c.Heartbeat(h.ctx, HeartbeatRequest{Group: "g", Member: "m"})
+		h.c.mu.Lock()
+		defer h.c.mu.Unlock()
+		if _, ok := h.c.orphans["g"]; !ok || len(h.c.orphans) != 1 {
+			h.Errorf("%d groups wait to be adopted, of which g: %v", len(h.c.orphans), ok)
+		}
+	})
+}
+
 func TestRestartClaimsTheGroupsAtOnce(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.stable("g", 1)
