@@ -110,3 +110,6 @@ func (r *Replica) proveFresh(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", metadata.ErrUnavailable, context.Cause(ctx))
 	}
 }
+
+// Waiting is how many calls wait to be served: of Do, and of Ask for a fresh state.
+func (r *Replica) Waiting() int { return len(r.calls) + len(r.fresh) }
