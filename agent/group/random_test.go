@@ -85,7 +85,7 @@ func (j *judge) gets(generation int32, member string, assignment []byte) {
 func (j *judge) settled(clients []*client, patience time.Duration) {
 	j.h.Helper()
 	why := ""
-	for end := time.Now().Add(patience); ; time.Sleep(time.Second) {
+	for end := time.Now().Add(patience); ; j.h.pass(time.Second) {
 		g := j.h.group(j.group)
 		why = ""
 		if g.State != state.GroupStable || len(g.Members) != len(clients) {
@@ -158,7 +158,7 @@ func (c *client) end(leave bool) {
 		if err == nil {
 			return
 		}
-		time.Sleep(time.Second)
+		c.j.h.pass(time.Second)
 	}
 }
 
@@ -190,7 +190,7 @@ func (c *client) cycle(ctx context.Context) {
 			c.failed(joined.Member, err)
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		c.j.h.pass(100 * time.Millisecond)
 	}
 	c.set(joined.Member, joined.Generation)
 	for ctx.Err() == nil {
@@ -222,7 +222,7 @@ func (c *client) failed(id string, err error) {
 	default:
 		own, _ := c.at()
 		c.set(own, 0)
-		time.Sleep(100 * time.Millisecond)
+		c.j.h.pass(100 * time.Millisecond)
 	}
 }
 
@@ -281,7 +281,7 @@ func randomLife(h *harness, r *rand.Rand) {
 			h.restart()
 			troubled()
 		}
-		time.Sleep(time.Duration(r.IntN(8000)) * time.Millisecond)
+		h.pass(time.Duration(r.IntN(8000)) * time.Millisecond)
 	}
 	h.w.mu.Lock()
 	h.d.faults = nil
@@ -292,7 +292,7 @@ func randomLife(h *harness, r *rand.Rand) {
 	generation := h.group("g").Generation
 	for range 3 {
 		h.restart()
-		time.Sleep(time.Duration(r.IntN(40)) * time.Second)
+		h.pass(time.Duration(r.IntN(40)) * time.Second)
 	}
 	j.settled(alive, 0)
 	if now := h.group("g").Generation; now != generation {

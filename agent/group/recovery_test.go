@@ -290,12 +290,12 @@ func lifeOfAGroup(h *harness) {
 	j.settled(clients[:2], 3*time.Minute)
 	generation := h.group("g").Generation
 	h.restart()
-	time.Sleep(time.Minute)
+	h.pass(time.Minute)
 	j.settled(clients[:2], 0)
 	h.generation("g", generation)
 	clients[0].end(true)
 	clients[1].end(true)
-	time.Sleep(2 * time.Minute)
+	h.pass(2 * time.Minute)
 	if g := h.group("g"); g.State != state.GroupEmpty {
 		h.Errorf("journal knows %+v", g)
 	}
