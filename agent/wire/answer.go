@@ -82,6 +82,9 @@ func (c *conn) deliver(e *entry, resp Response) {
 	}()
 	bufs, err := c.encode(e.header, resp, scratch)
 	if err != nil {
+		if err != errPanic { // a panic is logged where it happened, with its stack
+			c.s.log.Error("answer can't be sent", "api", shapes[e.header.Key].name, "version", e.header.Version, "error", err)
+		}
 		c.kill(reasonPanic, err)
 		return
 	}

@@ -43,6 +43,7 @@ func TestBadInputClosesTheConnection(t *testing.T) {
 		"flexible header without tags": {framed(header(3, 9)), reasonMalformed, false},
 		"body that ends too soon":      {framed(append(header(3, 1), 0, 0, 0, 9, 1)), reasonMalformed, false},
 		"2^32-1 tags":                  {framed(append(header(3, 9), 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f)), reasonMalformed, false},
+		"small, but 50 MiB decoded":    {framed(append(append(header(3, 9), 0, 0x81, 0x80, 0x40), make([]byte, 3<<20)...)), reasonTooLong, false},
 		"cut off in the length":        {metadata[:3], reasonClient, true},
 		"cut off in the header":        {metadata[:9], reasonClient, true},
 		"cut off in the body":          {metadata[:len(metadata)-1], reasonClient, true},

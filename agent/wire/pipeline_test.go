@@ -68,7 +68,7 @@ func piped(t *testing.T, f func(g *gated, s *Server, c *client, reg *prometheus.
 		f(g, s, &client{theirs, t}, reg)
 		cancel()
 		theirs.Close()
-		s.drain(giveUp)
+		s.drain()
 		if n := s.budget.inUse(); n != 0 {
 			t.Errorf("%d bytes of the budget are lost", n)
 		}
@@ -184,6 +184,7 @@ func TestNoReplySendsNothingAndCloseCloses(t *testing.T) {
 		for id := range int32(4) {
 			c.send(produce(id))
 		}
+		g.begins(t, 0, 1, 2, 3)
 		g.finish[0] <- Response{NoReply: true}
 		g.let(1)
 		g.finish[2] <- Response{Close: true}

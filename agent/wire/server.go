@@ -24,7 +24,6 @@ type Server struct {
 	handler  Handler
 	serving  context.Context // ends when draining begins
 	stopping <-chan struct{} // serving.Done()
-	hard     context.Context // ends when draining is given up; the parent of the connections' contexts
 
 	wg sync.WaitGroup // acceptors and connections
 
@@ -120,16 +119,13 @@ func (s *Server) Close() {
 func (s *Server) Serve(ctx context.Context, h Handler) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	hard, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
-	s.start(ctx, hard, h)
-
 	s.mu.Lock()
 	bound := s.bound
 	s.mu.Unlock()
 	if bound == nil {
 		return errors.New("serving before listening")
 	}
+	s.start(ctx, h)
 	failed := make(chan error, len(bound)) // room for every acceptor's one error
 	for i, nl := range bound {
 		s.wg.Go(func() {
@@ -141,7 +137,7 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 	}
 	<-ctx.Done()
 	s.Close()
-	s.drain(giveUp)
+	s.drain()
 	select {
 	case err := <-failed:
 		return err
@@ -150,12 +146,12 @@ func (s *Server) Serve(ctx context.Context, h Handler) error {
 	}
 }
 
-func (s *Server) start(serving, hard context.Context, h Handler) {
-	s.handler, s.serving, s.stopping, s.hard = h, serving, serving.Done(), hard
+func (s *Server) start(serving context.Context, h Handler) {
+	s.handler, s.serving, s.stopping = h, serving, serving.Done()
 }
 
 // drain ends all connections, kindly at first.
-func (s *Server) drain(giveUp context.CancelFunc) {
+func (s *Server) drain() {
 	for _, c := range s.open() {
 		c.drain()
 	}
@@ -173,7 +169,6 @@ func (s *Server) drain(giveUp context.CancelFunc) {
 	}
 	open := s.open()
 	s.log.Warn("connections did not finish in time, closing them", "connections", len(open), "after", s.cfg.Drain)
-	giveUp()
 	for _, c := range open {
 		c.kill(reasonDrain, nil)
 	}
@@ -243,7 +238,7 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 	}
 	s.peers.nextID++
 	c.id = s.peers.nextID
-	c.ctx, c.end = context.WithCancel(s.hard)
+	c.ctx, c.end = context.WithCancel(context.WithoutCancel(s.serving)) // draining must not end it
 	s.peers.all[c] = struct{}{}
 	s.peers.perIP[c.host]++
 	s.mu.Unlock()
