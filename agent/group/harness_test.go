@@ -104,7 +104,7 @@ func (d *door) do(ctx context.Context, ops []state.Op) ([]state.Result, error) {
 		f = faultRefused
 	case f == faultSlow:
 		d.w.mu.Unlock()
-		<-time.After(2 * time.Second) // virtual
+		time.Sleep(2 * time.Second)
 		d.w.mu.Lock()
 	case f == faultHang:
 		d.late = append(d.late, ops...)
@@ -387,7 +387,7 @@ func (h *harness) heartbeat(group string, r JoinResponse) error {
 // beatFor sends heartbeats of all members for a while; all must be welcome.
 func (h *harness) beatFor(group string, told []JoinResponse, d time.Duration) {
 	h.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); h.pass(3 * time.Second) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(3 * time.Second) {
 		for _, r := range told {
 			h.is(h.heartbeat(group, r), nil)
 		}
