@@ -59,10 +59,8 @@ func piped(t *testing.T, f func(g *gated, s *Server, c *client, reg *prometheus.
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		hard, giveUp := context.WithCancel(context.Background())
-		defer giveUp()
 		g := newGated() // its channels belong to the bubble
-		s.start(ctx, hard, g)
+		s.start(ctx, g)
 		ours, theirs := net.Pipe()
 		s.connect(ours, s.cfg.Listeners[0])
 		f(g, s, &client{theirs, t}, reg)
