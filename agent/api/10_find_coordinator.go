@@ -15,7 +15,11 @@ import (
 func init() { on(kmsg.FindCoordinator, findCoordinator) }
 
 // The types of coordinators (FindCoordinatorRequest.CoordinatorType).
-const coordinatorGroup = int8(0)
+const (
+	coordinatorGroup       = int8(0)
+	coordinatorTransaction = int8(1)
+	coordinatorShare       = int8(2)
+)
 
 func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
@@ -27,9 +31,8 @@ func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.Fin
 	for _, key := range keys {
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
 		c.Key, c.NodeID, c.Host, c.Port = key, node, host, port
-		if err := coordinated(s, req.CoordinatorType); err != nil {
-			c.NodeID, c.Host, c.Port, c.ErrorCode = -1, "", -1, err.Code
-			c.ErrorMessage = &err.Description
+		if err := coordinated(req.CoordinatorType); err != nil {
+			c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage = -1, "", -1, err.code, &err.text
 		}
 		resp.Coordinators = append(resp.Coordinators, c)
 	}
@@ -41,13 +44,24 @@ func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.Fin
 	return resp
 }
 
-// coordinated tells why there is no coordinator of that type.
-func coordinated(s *Server, kind int8) *kerr.Error {
+// refusal is an error code with what people should read.
+type refusal struct {
+	code int16
+	text string
+}
+
+// coordinated tells why there is no coordinator of that type. COORDINATOR_NOT_AVAILABLE would have clients ask until their
+// patience ends; what is not there yet is refused for good, with its name.
+func coordinated(kind int8) *refusal {
 	switch kind {
 	case coordinatorGroup:
 		return nil
-	case 1, 2: // transactions, share groups: known to Kafka, not here
-		return kerr.CoordinatorNotAvailable
+	case coordinatorTransaction:
+		return &refusal{kerr.UnsupportedVersion.Code, noTransactions}
+	case coordinatorShare:
+		return &refusal{kerr.UnsupportedVersion.Code, "Share groups are not supported yet."}
 	}
-	return kerr.InvalidRequest
+	return &refusal{kerr.InvalidRequest.Code, kerr.InvalidRequest.Description}
 }
+
+const noTransactions = "Transactions are not supported yet."

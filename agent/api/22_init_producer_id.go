@@ -12,7 +12,7 @@ import (
 )
 
 // InitProducerId, versions 0 to 5, for idempotent producers. There are no transactions yet: a transactional id is
-// answered COORDINATOR_NOT_AVAILABLE, as FindCoordinator does for it.
+// refused as FindCoordinator refuses it, for good.
 
 func init() { on(kmsg.InitProducerID, initProducerID) }
 
@@ -27,7 +27,7 @@ func initProducerID(ctx context.Context, s *Server, _ wire.Request, req *kmsg.In
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		return resp
 	case req.TransactionalID != nil:
-		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		resp.ErrorCode = kerr.UnsupportedVersion.Code
 		return resp
 	}
 	id, err := producerID(ctx, s)
