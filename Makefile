@@ -1,0 +1,121 @@
+# Everything here works on a machine that has Go, git and make; what else is needed is built into .tools/ (git ignores it).
+# Exceptions, both said where they occur: `make race` needs a C compiler, `make interop` fetches Java and Python tools.
+
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+
+# The last version of MinIO that its authors published; their repository is archived. Only tests, demo and benchmarks use it.
+MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
+STATICCHECK_VERSION := v0.8.2
+
+GO       ?= go
+PKG      ?= ./...
+FUZZTIME ?= 10s
+ARGS     ?=
+
+TOOLS := $(CURDIR)/.tools
+DATA  := $(CURDIR)/data
+LEAT  := $(CURDIR)/bin/leat
+# ST1005 takes the colon of the journal names bucket: and mem: at the end of a message for punctuation.
+CHECKS := -checks inherit,-ST1005
+GOFMT  = $$($(GO) env GOROOT)/bin/gofmt
+CODE  := agent cache cmd metadata objectstore
+
+.PHONY: help
+help: ## Print this
+	@echo 'Leat: a Kafka-compatible streaming service that keeps every byte in object storage.'
+	@echo
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo
+	@echo '  ARGS="…" goes to the program started (run, dev, minio, demo, bench), PKG=./agent/… narrows test and race.'
+
+.PHONY: build
+build: ## Build bin/leat
+	$(GO) build -trimpath -o $(LEAT) ./cmd/leat
+
+.PHONY: run
+run: build ## Start an agent on 127.0.0.1:9092 that keeps its bucket, journal and cache in ./data
+	exec $(LEAT) agent --listen 127.0.0.1:9092 --store 'file://$(DATA)/bucket' --journal 'bolt://$(DATA)/journal' \
+		--cache-dir '$(DATA)/cache' $(ARGS)
+
+.PHONY: minio
+minio: build $(TOOLS)/minio ## Start a MinIO and an agent on it (s3:// and bucket:); Ctrl-C stops both
+	$(GO) build -trimpath -o bin/dev ./cmd/dev
+	exec bin/dev -leat $(LEAT) -data '$(DATA)/minio' -minio -- $(ARGS)
+
+.PHONY: dev
+dev: ## As run, in ./data/dev and with debug logs; builds and starts anew whenever a Go file changes
+	$(GO) build -trimpath -o bin/dev ./cmd/dev
+	exec bin/dev -leat $(LEAT) -data '$(DATA)/dev' -watch -- --log-level debug $(ARGS)
+
+.PHONY: check
+check: lint test ## What CI runs first: lint, test
+
+.PHONY: test
+test: $(TOOLS)/minio ## Run all tests of Go code, with a real MinIO, which is built the first time (about 4 minutes)
+	$(GO) test -timeout 20m $(PKG)
+
+.PHONY: race
+race: $(TOOLS)/minio ## The same under the race detector; needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m $(PKG)
+
+.PHONY: interop
+interop: $(TOOLS)/minio ## Drive Apache Kafka's Java tools, confluent-kafka and kcat; fetches them the first time
+	cmd/interop/setup
+	$(GO) test -tags interop -count=1 -timeout 30m -v ./cmd/interop
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@grep -rE --include='*_test.go' '^func Fuzz' $(CODE) | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
+	while read -r dir target; do \
+		echo "$$dir $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir" </dev/null; \
+	done
+
+.PHONY: golden
+golden: ## Write the golden files anew; look at the difference before you commit it
+	@grep -rlE --include='*_test.go' 'flag\.Bool\("rewrite"' $(CODE) | xargs -n 1 dirname | sort -u | \
+	while read -r dir; do $(GO) test -count=1 "./$$dir" -rewrite </dev/null; done
+	@git status --short -- '*/testdata/*'
+
+.PHONY: demo
+demo: build $(TOOLS)/minio ## Stream a real text corpus through every codec into MinIO and back, and compare every byte
+	$(GO) run ./cmd/demo -leat $(LEAT) $(ARGS)
+
+.PHONY: bench
+bench: build $(TOOLS)/minio ## Measure produce and consume on the file store and MinIO, beside the raw cost of the same PUTs
+	$(GO) run ./cmd/bench -leat $(LEAT) $(ARGS)
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(GOFMT) -w $(CODE)
+
+.PHONY: lint
+lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
+	@bad=$$($(GOFMT) -l $(CODE)); if [ -n "$$bad" ]; then echo "not formatted, run make fmt:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags interop ./cmd/interop
+	$(TOOLS)/staticcheck $(CHECKS) ./...
+	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
+
+.PHONY: tools
+tools: $(TOOLS)/minio $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there
+
+# A tool is there if the binary itself says that it is of the wanted version.
+is = [ "$$($(GO) version -m '$(1)' 2>/dev/null | awk '$$1 == "mod" { print $$3 }')" = '$(2)' ]
+
+.PHONY: $(TOOLS)/minio
+$(TOOLS)/minio:
+	@if $(call is,$@,$(MINIO_VERSION)); then exit; fi; \
+	echo 'Building MinIO into .tools/, once: about 4 minutes on 2 cores.'; \
+	GOBIN='$(TOOLS)' $(GO) install -trimpath -ldflags '-s -w' github.com/minio/minio@$(MINIO_VERSION)
+
+.PHONY: $(TOOLS)/staticcheck
+$(TOOLS)/staticcheck:
+	@if $(call is,$@,$(STATICCHECK_VERSION)); then exit; fi; \
+	echo 'Building staticcheck into .tools/, once.'; \
+	GOBIN='$(TOOLS)' $(GO) install -trimpath honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+.PHONY: clean
+clean: ## Remove what was built and the data of run, dev and minio; not .tools/
+	rm -rf bin data
