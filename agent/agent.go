@@ -17,6 +17,7 @@ import (
 	"github.com/leat-stream/leat/agent/group"
 	"github.com/leat-stream/leat/agent/produce"
 	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/upkeep"
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata"
@@ -168,6 +169,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	part("session", a.session.Run)
 	part("produce", a.producer.Run)
 	part("groups", a.groups.Run)
+	part("upkeep", func(ctx context.Context) error { return upkeep.Run(ctx, a.cfg.Upkeep, a.session, time.Now, a.log) })
 	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
 	a.web.ready(true)
 	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.address(), "http", a.HTTPAddr(),

@@ -14,6 +14,7 @@ import (
 	"github.com/leat-stream/leat/agent/produce"
 	"github.com/leat-stream/leat/agent/topicconfig"
 	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/upkeep"
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/cache"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Fetch   fetch.Config
 	Topics  topics.Config
 	Group   group.Config
+	Upkeep  upkeep.Config
 }
 
 // Default is what `leat agent` starts with when told nothing.
@@ -40,7 +42,7 @@ func Default() Config {
 	return Config{
 		Store: "file:///var/lib/leat/bucket", Cluster: "leat", Name: "agent", HTTP: "127.0.0.1:9644",
 		Wire: wire.Default(), Cache: cache.Default(), Produce: produce.Default(), Fetch: fetch.Default(),
-		Topics: topics.Default(), Group: group.Default(),
+		Topics: topics.Default(), Group: group.Default(), Upkeep: upkeep.Default(),
 	}
 }
 
@@ -52,8 +54,13 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("http address %q: %w", c.HTTP, err))
 		}
 	}
+	for _, l := range c.Wire.Listeners {
+		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Advertised == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {
+			errs = append(errs, fmt.Errorf("listener %q on %s has no address that clients can connect to: say which with --advertise", l.Name, l.Address))
+		}
+	}
 	errs = append(errs, c.Wire.Validate(), c.Cache.Validate(), c.Produce.Validate(), c.Fetch.Validate(), c.Topics.Validate(),
-		c.Group.Validate())
+		c.Group.Validate(), c.Upkeep.Validate())
 	return errors.Join(errs...)
 }
 

@@ -38,8 +38,9 @@ type Session struct {
 }
 
 const (
-	laneQueue    = 1024 // calls that may wait in one lane
-	laneBatch    = 256  // commands that go out together; below state.MaxUnsettled
+	laneQueue    = 1024    // calls that may wait in one lane
+	laneBatch    = 256     // commands that go out together; below state.MaxUnsettled
+	laneBytes    = 1 << 20 // encoded size, about, at which no more commands go out together; far below a journal entry's bound
 	resendPause  = 20 * time.Millisecond
 	resendPauses = 6 // doublings of resendPause at most
 )
@@ -198,9 +199,14 @@ func (s *Session) runLane(ctx context.Context, l *lane) error {
 		if err != nil {
 			return err
 		}
-		results, err := s.send(ctx, commands)
-		if err != nil {
-			return err
+		var results []state.Result
+		for len(commands) > 0 {
+			n := portion(commands)
+			part, err := s.send(ctx, commands[:n])
+			if err != nil {
+				return err
+			}
+			results, commands = append(results, part...), commands[n:]
 		}
 		if err := l.answer(calls, results); err != nil {
 			return err
@@ -221,6 +227,17 @@ func (l *lane) gather(calls []*call) []*call {
 		}
 	}
 	return calls
+}
+
+// portion is how many of the commands go out together: at least one, and not many more bytes than laneBytes.
+func portion(commands []state.Command) int {
+	size := 0
+	for n, c := range commands {
+		if size += state.SizeHint(c.Op); size > laneBytes && n > 0 {
+			return n
+		}
+	}
+	return len(commands)
 }
 
 func (s *Session) number(l *lane, calls []*call) ([]state.Command, error) {

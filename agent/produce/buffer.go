@@ -92,13 +92,16 @@ func (b *buffer) look() (bytes int64, oldest time.Time, closed bool) {
 	return b.bytes, oldest, b.closed != nil
 }
 
+// maxItems bounds the batches of one object, and with them the command that commits it.
+const maxItems = 50_000
+
 // take removes items from the front, at least one if there is any, up to about max bytes.
 func (b *buffer) take(max int64) []item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var size int64
 	n := 0
-	for n < len(b.items) && (n == 0 || size+int64(len(b.items[n].bytes)) <= max) {
+	for n < len(b.items) && n < maxItems && (n == 0 || size+int64(len(b.items[n].bytes)) <= max) {
 		size += int64(len(b.items[n].bytes))
 		n++
 	}

@@ -105,30 +105,11 @@ func (r *Replica) commit(ctx context.Context, calls []*call) error {
 	return nil
 }
 
-// roughSize estimates encoded bytes; only object commits and group writes are ever large.
+// roughSize estimates encoded bytes.
 func roughSize(commands []state.Command) int {
 	size := 0
 	for _, c := range commands {
-		size += 64
-		switch op := c.Op.(type) {
-		case state.CommitObject:
-			for _, run := range op.Runs {
-				size += 48 + 32*len(run.Batches)
-			}
-		case state.WriteGroup:
-			for _, m := range op.Group.Members {
-				size += 128 + len(m.Assignment)
-				for _, p := range m.Protocols {
-					size += len(p.Name) + len(p.Metadata)
-				}
-			}
-		case state.CommitOffsets:
-			for _, o := range op.Offsets {
-				size += 40 + len(o.Metadata)
-			}
-		case state.CreateTopic:
-			size += 64 * len(op.Configs)
-		}
+		size += 64 + state.SizeHint(c.Op)
 	}
 	return size
 }
