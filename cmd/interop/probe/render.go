@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,19 +99,23 @@ func renderList(b *strings.Builder, v reflect.Value, field string) {
 		fmt.Fprintf(b, "<%d configs>", v.Len())
 		return
 	}
-	b.WriteString("[")
+	var items []string
 	for i := range v.Len() {
-		if i > 0 {
-			b.WriteString(" ")
-		}
-		if i == 12 {
-			fmt.Fprintf(b, "… %d in all", v.Len())
-			break
-		}
-		renderValue(b, v.Index(i), field)
+		var item strings.Builder
+		renderValue(&item, v.Index(i), field)
+		items = append(items, item.String())
 	}
-	b.WriteString("]")
+	if unordered[field] {
+		slices.Sort(items)
+	}
+	if n := len(items); n > 12 {
+		items = append(items[:12], fmt.Sprintf("… %d in all", n))
+	}
+	b.WriteString("[" + strings.Join(items, " ") + "]")
 }
+
+// unordered are the lists in which Kafka's order is that of a hash table.
+var unordered = map[string]bool{"Topics": true, "Configs": true, "Groups": true}
 
 func errorName(code int16) string {
 	if code == 0 {
