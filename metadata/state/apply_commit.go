@@ -135,25 +135,28 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 	}
 	last := int32((int64(b.FirstSequence) + int64(b.Count) - 1) & math.MaxInt32) // 2^31−1 is followed by 0
 	known, ok := r.producers.get(b.ProducerID)
-	if !ok {
-		if b.FirstSequence != 0 || r.run.AcceptIndex < r.misc.expired {
-			return refuse(CodeUnknownProducer)
-		}
-	} else if at, ok := known.find(r.tp); !ok {
-		if b.FirstSequence != 0 {
-			return refuse(CodeOutOfOrderSequence)
-		}
-	} else if c, duplicate := known.sequences[at].check(b.ProducerEpoch, b.FirstSequence, last); c != CodeOK {
-		return refuse(c)
-	} else if duplicate != nil {
-		base := duplicate.base
-		r.producers.touch(r.producers.edit(b.ProducerID, r.index), r.time)
-		return BatchResult{Duplicate: true, Base: base}
+	at, wrote := 0, false
+	if ok {
+		at, wrote = known.find(r.tp)
 	}
-
+	var original *batch
+	switch {
+	case wrote:
+		var c Code
+		if c, original = known.sequences[at].check(b.ProducerEpoch, b.FirstSequence, last); c != CodeOK {
+			return refuse(c)
+		}
+	case ok && b.FirstSequence != 0:
+		return refuse(CodeOutOfOrderSequence)
+	case !ok && (b.FirstSequence != 0 || r.run.AcceptIndex < r.misc.expired):
+		return refuse(CodeUnknownProducer)
+	}
 	p := r.producers.edit(b.ProducerID, r.index)
 	r.producers.touch(p, r.time)
-	q := r.producers.sequence(p, r.tp)
+	if original != nil {
+		return BatchResult{Duplicate: true, Base: original.base}
+	}
+	q := r.producers.sequence(p, r.tp, at, wrote)
 	if q.epoch != b.ProducerEpoch {
 		q.epoch, q.n = b.ProducerEpoch, 0
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // MaxPartitions is the most partitions that one topic may have.
-const MaxPartitions = 1_000_000
+const MaxPartitions = 100_000
 
 func (a *step) createTopic(op CreateTopic) Result {
 	if id, ok := a.topics.names[op.Name]; ok {

@@ -23,20 +23,20 @@ func objectCommand(number uint64, index uint64, ids []UUID, runs int, idempotent
 	o := CommitObject{Size: 8 << 20, Runs: make([]Run, runs)}
 	batches := make([]Batch, runs)
 	for i := range o.Runs {
-		at := (int(number)*7919 + i) % (len(ids) * 1000)
+		k := (int(number)-1)*runs + i
+		at := k * 7919 % (len(ids) * 1000) // every partition once a round, here and there
 		batches[i] = Batch{Len: 16384, Attributes: 2, Count: 100, MaxTimestamp: 1700000000000 + int64(number), ProducerID: -1}
 		if idempotent {
-			round := int64(number) / int64(len(ids)*1000/runs)
-			batches[i].ProducerID, batches[i].FirstSequence = int64(at/16), int32(round*100)
+			batches[i].ProducerID, batches[i].FirstSequence = int64(at/16), int32(k/(len(ids)*1000)*100)
 		}
 		o.Runs[i] = Run{Topic: ids[at/1000], Partition: int32(at % 1000), Pos: int64(i) * 16384, AcceptIndex: index, Batches: batches[i : i+1]}
 	}
 	return Command{Session: id("s"), Lane: LaneObjects, Number: number, Settled: number - 1, Time: 1700000000000 + int64(number), Op: o}
 }
 
-func benchmarkCommit(b *testing.B, idempotent, imaging bool) {
+func benchmarkCommit(b *testing.B, topics int, idempotent, imaging bool) {
 	const runs = 100
-	s, ids := prepared(b, 100)
+	s, ids := prepared(b, topics)
 	commands := make([]Command, b.N)
 	for i := range commands {
 		commands[i] = objectCommand(uint64(i+1), s.index, ids, runs, idempotent)
@@ -47,16 +47,20 @@ func benchmarkCommit(b *testing.B, idempotent, imaging bool) {
 		if imaging && i%100 == 0 {
 			s.Image()
 		}
-		if _, _, err := s.Apply(Entry{Index: s.index + 1, Commands: commands[i : i+1]}); err != nil {
-			b.Fatal(err)
+		rs, _, err := s.Apply(Entry{Index: s.index + 1, Commands: commands[i : i+1]})
+		if err != nil || rs[0].Batches[i%runs].Code != CodeOK || rs[0].Batches[i%runs].Duplicate {
+			b.Fatal(err, rs)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*runs), "ns/batch")
 }
 
-func BenchmarkApplyCommit(b *testing.B)            { benchmarkCommit(b, false, false) }
-func BenchmarkApplyCommitIdempotent(b *testing.B)  { benchmarkCommit(b, true, false) }
-func BenchmarkApplyCommitWhileImaged(b *testing.B) { benchmarkCommit(b, false, true) }
+// Over 1,000 partitions, which fit the processor's caches, and over 100,000, one after the other at random places.
+func BenchmarkApplyCommit1k(b *testing.B)              { benchmarkCommit(b, 1, false, false) }
+func BenchmarkApplyCommit1kIdempotent(b *testing.B)    { benchmarkCommit(b, 1, true, false) }
+func BenchmarkApplyCommit100k(b *testing.B)            { benchmarkCommit(b, 100, false, false) }
+func BenchmarkApplyCommit100kIdempotent(b *testing.B)  { benchmarkCommit(b, 100, true, false) }
+func BenchmarkApplyCommit100kWhileImaged(b *testing.B) { benchmarkCommit(b, 100, false, true) }
 
 func BenchmarkEntryEncode(b *testing.B) {
 	_, ids := prepared(b, 100)

@@ -227,3 +227,24 @@ func TestGoldenImage(t *testing.T) {
 		}
 	}
 }
+
+// The aim is less than 100 bytes for a run of one batch, its topic id included. The command around the runs (session, number,
+// time …) costs once for the object.
+func TestARunOfOneBatchIsSmall(t *testing.T) {
+	random := func(first byte) UUID { return UUID{first, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7, 6, 5, 4, 3} }
+	size := func(runs int) int {
+		o := CommitObject{Size: 8 << 20}
+		for i := range runs {
+			o.Runs = append(o.Runs, Run{Topic: random(byte(i)), Partition: int32(500 * (i + 1)), Pos: int64(i+1) << 21, AcceptIndex: 1 << 20,
+				Batches: []Batch{{Len: 1 << 20, Attributes: 4, Count: 1000, MaxTimestamp: 1700000000000, ProducerID: int64(i+1) << 30,
+					FirstSequence: 1 << 30}}})
+		}
+		return len(EncodeEntry(Entry{Commands: []Command{{Session: random(9), Lane: LaneObjects, Number: 1 << 20, Settled: 1<<20 - 5,
+			Time: 1700000000000, Op: o}}}))
+	}
+	around, first, second := size(0), size(1)-size(0), size(2)-size(1)
+	t.Logf("around the runs %d bytes, first run %d, second run %d", around, first, second)
+	if first >= 100 || second >= 100 {
+		t.Error("a run costs too much in the journal")
+	}
+}

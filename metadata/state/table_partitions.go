@@ -212,10 +212,10 @@ func (ps *partitions) cut(p *partition, n int, drop func(*object)) {
 // remove drops a partition, if it has a record.
 func (ps *partitions) remove(tp TopicPartition, index uint64, drop func(*object)) {
 	h := partitionHash(tp)
-	p, ok := ps.trie.edit(h, tp, index)
-	if !ok {
+	if _, ok := ps.trie.get(h, tp); !ok {
 		return
 	}
+	p, _ := ps.trie.edit(h, tp, index)
 	ps.cut(p, len(p.extents), drop)
 	ps.sum -= p.hash
 	ps.trie.delete(h, tp, index)

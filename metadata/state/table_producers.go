@@ -199,9 +199,9 @@ func (ps *producers) touch(p *producer, time int64) {
 	ps.sum += p.hash
 }
 
-// sequence answers a producer's sequence of tp for writing; it is made if there is none. Call rehash afterwards.
-func (ps *producers) sequence(p *producer, tp TopicPartition) *sequence {
-	at, ok := p.find(tp)
+// sequence answers a producer's sequence of tp for writing; it is made if there is none. at and ok are what p.find(tp)
+// answered. Call rehash afterwards.
+func (ps *producers) sequence(p *producer, tp TopicPartition, at int, ok bool) *sequence {
 	if !ok {
 		q := &sequence{topic: tp.Topic, partition: tp.Partition, gen: ps.trie.gen}
 		p.sequences = slices.Insert(p.sequences, at, q)

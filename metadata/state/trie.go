@@ -56,18 +56,21 @@ func (t *trie[K, V]) get(h uint64, k K) (v V, ok bool) {
 	return v, false
 }
 
-// edit answers the record of k for writing, if there is one.
+// edit answers the record of k for writing, if there is one. It marks k's place as changed in any case: ask get first if
+// the answer may be no and nothing is put then.
 func (t *trie[K, V]) edit(h uint64, k K, index uint64) (v V, ok bool) {
-	if v, ok = t.get(h, k); !ok {
-		return v, false
-	}
 	leaf, _ := t.leaf(h, index)
-	if v.stamp() == t.gen {
-		return v, true
+	for i := range leaf.items {
+		it := &leaf.items[i]
+		if it.h != h || it.v.key() != k {
+			continue
+		}
+		if it.v.stamp() != t.gen {
+			it.v = it.v.clone(t.gen)
+		}
+		return it.v, true
 	}
-	v = v.clone(t.gen)
-	leaf.items[leaf.index(func(it item[V]) bool { return it.h == h && it.v.key() == k })].v = v
-	return v, true
+	return v, false
 }
 
 // put adds v or replaces the record with its key.
@@ -95,7 +98,7 @@ func (t *trie[K, V]) delete(h uint64, k K, index uint64) (v V, ok bool) {
 		return v, false
 	}
 	leaf, _ := t.leaf(h, index)
-	i := leaf.index(func(it item[V]) bool { return it.h == h && it.v.key() == k })
+	i := slices.IndexFunc(leaf.items, func(it item[V]) bool { return it.h == h && it.v.key() == k })
 	leaf.items = slices.Delete(leaf.items, i, i+1)
 	t.n--
 	return v, true
@@ -131,8 +134,6 @@ func (t *trie[K, V]) freeze() *node[V] {
 	t.gen++
 	return t.root
 }
-
-func (n *node[V]) index(is func(item[V]) bool) int { return slices.IndexFunc(n.items, is) }
 
 func (n *node[V]) copy(gen uint32) *node[V] {
 	c := &node[V]{items: slices.Clone(n.items), changed: n.changed, gen: gen}
