@@ -86,7 +86,7 @@ func (r *Replica) commit(ctx context.Context, calls []*call) error {
 		entry := state.Entry{Index: r.applied.Load() + 1}
 		if r.sinceCheck++; r.sinceCheck >= r.cfg.CheckEvery {
 			r.sinceCheck = 0
-			entry.Check = state.Check{Index: r.applied.Load(), Hash: r.st.Reader().Hash()}
+			entry.Check = state.Check{Index: r.applied.Load(), Hash: r.st.Hash()}
 		}
 		taken, size := 0, 0
 		for _, c := range calls {

@@ -241,9 +241,6 @@ func (r Reader) Fence(index uint64) bool {
 // TrimmedThrough is the largest NoteTrim.Through.
 func (r Reader) TrimmedThrough() uint64 { return r.s.misc.trimmed }
 
-// Hash is the hash of the whole state. Replicas that applied the same index have the same.
-func (r Reader) Hash() uint64 { return r.s.Hash() }
-
 // CommittedOffset is an offset as a group committed it.
 type CommittedOffset struct {
 	OffsetCommit
