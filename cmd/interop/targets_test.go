@@ -102,7 +102,7 @@ func minioStore(t *testing.T) (string, []string) {
 	}
 	spawn(t, []string{"MINIO_ROOT_USER=" + user, "MINIO_ROOT_PASSWORD=" + password},
 		binary, "server", data, "--quiet", "--address", addr, "--console-address", freeAddr(t))
-	await(t, "MinIO", answers("http://"+addr+"/minio/health/ready"))
+	await(t, "MinIO", answers("http://"+addr+"/minio/health/cluster"))
 	env := []string{"AWS_ACCESS_KEY_ID=" + user, "AWS_SECRET_ACCESS_KEY=" + password}
 	return "minio://" + addr + "/interop/leat?tls=false", env
 }

@@ -143,8 +143,9 @@ func (s *Server) wait(ctx context.Context) error {
 	return nil
 }
 
+// ready asks for the health of the whole: MinIO calls itself ready long before it answers requests, as a loaded machine shows.
 func (s *Server) ready(ctx context.Context) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint()+"/minio/health/ready", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint()+"/minio/health/cluster", nil)
 	if err != nil {
 		return false
 	}
