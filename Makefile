@@ -76,7 +76,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 golden: ## Write the golden files anew; look at the difference before you commit it
 	@grep -rlE --include='*_test.go' 'flag\.Bool\("rewrite"' $(CODE) | xargs -n 1 dirname | sort -u | \
 	while read -r dir; do $(GO) test -count=1 "./$$dir" -rewrite </dev/null; done
-	@git status --short -- '*/testdata/*'
+	@git diff --stat -- '*/testdata/*'
 
 .PHONY: demo
 demo: build $(TOOLS)/minio ## Stream a real text corpus through every codec into MinIO and back, and compare every byte
