@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,6 +134,24 @@ func (a *Agent) address() string {
 	return a.server.Advertised(a.cfg.Wire.Listeners[0].Name)
 }
 
+// bound lists what the listeners are bound to, and advertised what their clients are told: HOST:PORT, or NAME=HOST:PORT,…
+// of several.
+func (a *Agent) bound() string { return a.perListener(a.Addr) }
+
+func (a *Agent) advertised() string { return a.perListener(a.server.Advertised) }
+
+func (a *Agent) perListener(address func(name string) string) string {
+	listeners := a.cfg.Wire.Listeners
+	if len(listeners) == 1 {
+		return address(listeners[0].Name)
+	}
+	var list []string
+	for _, l := range listeners {
+		list = append(list, l.Name+"="+address(l.Name))
+	}
+	return strings.Join(list, ",")
+}
+
 // Addr is the address that a listener is bound to, for port 0.
 func (a *Agent) Addr(listener string) string { return a.server.Addr(listener).String() }
 
@@ -172,8 +191,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	part("upkeep", func(ctx context.Context) error { return upkeep.Run(ctx, a.cfg.Upkeep, a.session, time.Now, a.log) })
 	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
 	a.web.ready(true)
-	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.address(), "http", a.HTTPAddr(),
-		"store", a.ground.storeName, "journal", a.ground.journalName)
+	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.bound(), "advertise", a.advertised(),
+		"http", a.HTTPAddr(), "store", a.ground.storeName, "journal", a.ground.journalName)
 	err := a.serve(ctx, base)
 	a.web.ready(false)
 	if cause := context.Cause(base); cause != nil && err == nil {
