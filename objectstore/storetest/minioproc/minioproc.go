@@ -43,6 +43,9 @@ type Options struct {
 	Binary  string // "" means FindBinary
 	Address string // 127.0.0.1:port; "" means a free port
 	Bucket  string // created unless it exists; "" means "leat"
+
+	// OwnGroup keeps Ctrl-C from the server, so that what uses it can end in order before Stop.
+	OwnGroup bool
 }
 
 // FindBinary answers .tools/minio beside the go.mod that governs the working directory.
@@ -112,7 +115,7 @@ func start(ctx context.Context, dir string, o Options) (*Server, error) {
 		"MINIO_ROOT_USER="+AccessKey, "MINIO_ROOT_PASSWORD="+SecretKey, "MINIO_REGION="+Region,
 		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+dir)
 	s.process.Stdout, s.process.Stderr = s.output, s.output
-	dieWithParent(s.process)
+	s.process.SysProcAttr = attributes(o.OwnGroup)
 	if err := s.process.Start(); err != nil {
 		return nil, fmt.Errorf("start MinIO: %w", err)
 	}

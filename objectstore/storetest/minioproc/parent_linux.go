@@ -1,12 +1,9 @@
 package minioproc
 
-import (
-	"os/exec"
-	"syscall"
-)
+import "syscall"
 
-// dieWithParent has the kernel kill the server when the program that started it dies without having stopped it. It is tied to the
+// attributes have the kernel kill the server when the program that started it dies without having stopped it. It is tied to the
 // thread that starts the process, which Go keeps as long as it is not locked to a goroutine that ends.
-func dieWithParent(process *exec.Cmd) {
-	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+func attributes(ownGroup bool) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: ownGroup}
 }

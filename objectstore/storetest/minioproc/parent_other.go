@@ -2,7 +2,9 @@
 
 package minioproc
 
-import "os/exec"
+import "syscall"
 
-// dieWithParent does nothing where the kernel cannot: a program that dies without Stop leaves its server running.
-func dieWithParent(*exec.Cmd) {}
+// attributes cannot end the server with its parent where the kernel cannot: a program that dies without Stop leaves it running.
+func attributes(ownGroup bool) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: ownGroup}
+}
