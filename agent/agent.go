@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +33,7 @@ type Agent struct {
 	log *slog.Logger
 
 	server   *wire.Server
-	handler  *api.Server
+	vigil    *vigil // in front of the handlers
 	web      *web
 	ground   *ground
 	replica  *replica.Replica
@@ -50,7 +51,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters()}
+	a := &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters(), vigil: &vigil{}}
 	if err := a.build(ctx); err != nil {
 		a.close()
 		return nil, err
@@ -84,6 +85,7 @@ func (a *Agent) build(ctx context.Context) (err error) {
 // lead opens the replica, which fences whoever led before.
 func (a *Agent) lead(ctx context.Context, reg prometheus.Registerer) (err error) {
 	cfg := replica.Default()
+	cfg.SnapshotBytes = a.cfg.SnapshotBytes
 	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.Name, Address: a.address(), Time: time.Now().UnixMilli()}
 	a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, a.log, reg)
 	return err
@@ -112,7 +114,7 @@ func (a *Agent) assemble(reg prometheus.Registerer) error {
 		return err
 	}
 	a.groups = group.New(a.cfg.Group, a.session, a.log, reg)
-	a.handler = api.New(api.Deps{
+	a.vigil.Handler = api.New(api.Deps{
 		Session: a.session, Catalog: catalog, Producer: a.producer, Fetcher: fetcher,
 		Sessions: fetch.NewSessions(a.cfg.Fetch.Sessions, time.Now), Coordinator: a.groups, Log: a.log, BrokerConfigs: a.cfg.brokerConfigs(),
 		Cluster: a.ground.cluster, Zone: a.cfg.Wire.Zone, Advertise: a.server.Advertised,
@@ -180,20 +182,30 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	part("metadata", a.replica.Run)
 	part("http", a.web.run)
-	if err := a.open(base); err != nil {
+	predecessors, err := a.open(base)
+	if err != nil {
 		cancel(err)
 		wg.Wait()
 		return err
 	}
+	for _, address := range predecessors {
+		part("predecessor", func(ctx context.Context) error {
+			if err := rouse(ctx, address); err != nil {
+				a.log.Debug("the agent that led before was not reached", "address", address, "error", err)
+			}
+			return nil
+		})
+	}
 	part("session", a.session.Run)
 	part("produce", a.producer.Run)
 	part("groups", a.groups.Run)
+	part("vigil", func(ctx context.Context) error { return a.vigil.run(ctx, a.replica) })
 	part("upkeep", func(ctx context.Context) error { return upkeep.Run(ctx, a.cfg.Upkeep, a.session, time.Now, a.log) })
 	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
 	a.web.ready(true)
 	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.bound(), "advertise", a.advertised(),
 		"http", a.HTTPAddr(), "store", a.ground.storeName, "journal", a.ground.journalName)
-	err := a.serve(ctx, base)
+	err = a.serve(ctx, base)
 	a.web.ready(false)
 	if cause := context.Cause(base); cause != nil && err == nil {
 		err = cause
@@ -213,7 +225,7 @@ func (a *Agent) serve(ctx, base context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	done := make(chan error, 1)
-	go func() { done <- a.server.Serve(serving, a.handler) }()
+	go func() { done <- a.server.Serve(serving, a.vigil) }()
 	<-serving.Done()
 	if base.Err() == nil {
 		a.web.ready(false)
@@ -235,24 +247,28 @@ func (a *Agent) serve(ctx, base context.Context) error {
 	return a.session.Close(closing)
 }
 
-// open opens the session, having closed those that earlier processes left: they were fenced with the journal.
-func (a *Agent) open(ctx context.Context) error {
-	var stale []state.UUID
+// open opens the session, having closed those that earlier processes left: they were fenced with the journal. It answers where
+// else those may still be listening.
+func (a *Agent) open(ctx context.Context) (predecessors []string, err error) {
+	var stale []state.Session
 	if err := a.replica.Ask(ctx, metadata.Local(), func(r state.Reader) {
 		for s := range r.Sessions() {
 			if !s.Closed {
-				stale = append(stale, s.ID)
+				stale = append(stale, s)
 			}
 		}
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	for _, id := range stale {
-		if _, err := a.replica.Do(ctx, state.Command{Time: time.Now().UnixMilli(), Op: state.CloseSession{Session: id}}); err != nil {
-			return fmt.Errorf("close the session %s that an earlier process left: %w", id, err)
+	for _, s := range stale {
+		if _, err := a.replica.Do(ctx, state.Command{Time: time.Now().UnixMilli(), Op: state.CloseSession{Session: s.ID}}); err != nil {
+			return nil, fmt.Errorf("close the session %s that an earlier process left: %w", s.ID, err)
+		}
+		if s.Address != "" && s.Address != a.address() && !slices.Contains(predecessors, s.Address) {
+			predecessors = append(predecessors, s.Address)
 		}
 	}
-	return a.session.Open(ctx)
+	return predecessors, a.session.Open(ctx)
 }
 
 // close releases what Open took.

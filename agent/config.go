@@ -17,6 +17,7 @@ import (
 	"github.com/leat-stream/leat/agent/upkeep"
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/cache"
+	"github.com/leat-stream/leat/metadata/replica"
 )
 
 // Config is everything an agent can be told. cmd/leat fills it from flags, environment and file; what a part of the agent
@@ -27,6 +28,8 @@ type Config struct {
 	Cluster string // name of the cluster within the bucket
 	Name    string // stable name of this agent, keeps its broker id; "": a new broker id at every start
 	HTTP    string // host:port of metrics, health and profiles; "": none
+	// SnapshotBytes of journal entries are written between two snapshots of the metadata.
+	SnapshotBytes int64
 
 	Wire    wire.Config // Zone in it is the agent's own
 	Cache   cache.Config
@@ -42,7 +45,7 @@ func Default() Config {
 	return Config{
 		Store: "file:///var/lib/leat/bucket", Cluster: "leat", Name: "agent", HTTP: "127.0.0.1:9644",
 		Wire: wire.Default(), Cache: cache.Default(), Produce: produce.Default(), Fetch: fetch.Default(),
-		Topics: topics.Default(), Group: group.Default(), Upkeep: upkeep.Default(),
+		Topics: topics.Default(), Group: group.Default(), Upkeep: upkeep.Default(), SnapshotBytes: replica.Default().SnapshotBytes,
 	}
 }
 

@@ -60,10 +60,12 @@ type handler func(ctx context.Context, s *Server, r wire.Request, body kmsg.Requ
 // handlers by API key, filled by the numbered files. Produce is not among them: it begins before it is answered.
 var handlers = map[int16]handler{}
 
-// on registers the handler of one call, from an init function of its file.
+// on registers the handler of one call, from an init function of its file. An answer of nil closes the connection: for errors
+// that the version asked has no field for.
 func on[Body kmsg.Request](key kmsg.Key, serve func(context.Context, *Server, wire.Request, Body) kmsg.Response) {
 	handlers[key.Int16()] = func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response {
-		return wire.Response{Message: serve(ctx, s, r, body.(Body))}
+		message := serve(ctx, s, r, body.(Body))
+		return wire.Response{Message: message, Close: message == nil}
 	}
 }
 

@@ -111,7 +111,7 @@ func New(cfg Config, d Deps) (*Fetcher, error) {
 		return nil, err
 	}
 	return &Fetcher{
-		cfg: cfg, meta: d.Metadata, chunks: d.Chunks, keys: d.Keys, waiting: d.Waiters, log: d.Log, metrics: newMetrics(d.Register),
+		cfg: cfg, meta: d.Metadata, chunks: d.Chunks, keys: d.Keys, waiting: d.Waiters, log: d.Log, metrics: newMetrics(d.Register, d.Waiters),
 	}, nil
 }
 

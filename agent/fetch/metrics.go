@@ -9,7 +9,7 @@ type metrics struct {
 	failures prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, waiting *Waiters) *metrics {
 	m := &metrics{
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "leat_fetch_bytes_total", Help: "Bytes of record batches answered to fetches.",
@@ -23,7 +23,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.bytes, m.seconds, m.failures)
+		reg.MustRegister(m.bytes, m.seconds, m.failures, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "leat_fetch_waiting", Help: "Fetches that wait for more records.",
+		}, waiting.count))
 	}
 	return m
 }

@@ -71,6 +71,13 @@ func (w *Waiters) wakeAll() {
 	}
 }
 
+// count is how many fetches wait.
+func (w *Waiters) count() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return float64(len(w.all))
+}
+
 // join registers a fetch; the caller looks at its partitions once more afterwards, and calls leave in the end.
 func (w *Waiters) join(partitions []Want) (wake <-chan struct{}, leave func()) {
 	p := &poll{wake: make(chan struct{}, 1)}

@@ -19,8 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// binary is the real leat, built once for all tests.
-var binary string
+// executable is the real leat, built once for all tests.
+var executable string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "leat")
-		build := []string{"build", "-o", binary}
+		executable = filepath.Join(dir, "leat")
+		build := []string{"build", "-o", executable}
 		if raceDetector {
 			build = append(build, "-race")
 		}
@@ -59,7 +59,7 @@ type process struct {
 // launch starts leat with settings of its own only: nothing of the environment's LEAT_… reaches it.
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{})}
+	p := &process{t: t, cmd: exec.Command(executable, args...), exited: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "LEAT_") {
