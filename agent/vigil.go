@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// How long an agent may go without finding out that another one has fenced it: while it serves, and while nobody asks it
+// anything. What it answers meanwhile is old but true; what needs more (writes, fresh reads) proves itself. A look costs one
+// GET: an idle agent asks the bucket 288 times a day.
+const (
+	vigilInterval = 10 * time.Second
+	vigilIdle     = 5 * time.Minute
+)
+
+// vigil looks at the journal now and then, so that an agent that only answers consumers and heartbeats learns that it was
+// fenced, and ends.
+type vigil struct {
+	wire.Handler
+	served atomic.Bool // a request was begun since the last look
+}
+
+// Begin implements wire.Handler.
+func (v *vigil) Begin(ctx context.Context, r wire.Request, body kmsg.Request) func() wire.Response {
+	if !v.served.Load() { // written rarely: every connection's requests come through here
+		v.served.Store(true)
+	}
+	return v.Handler.Begin(ctx, r, body)
+}
+
+// run looks until ctx ends. A look that finds another leader ends the replica, and with it the agent; one that fails for
+// want of the bucket says nothing.
+func (v *vigil) run(ctx context.Context, m metadata.Service) error {
+	tick := time.NewTicker(vigilInterval)
+	defer tick.Stop()
+	idle := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if idle += vigilInterval; v.served.Swap(false) || idle >= vigilIdle {
+			idle = 0
+			_ = m.Ask(ctx, metadata.Fresh(), func(state.Reader) {})
+		}
+	}
+}
