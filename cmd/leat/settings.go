@@ -180,6 +180,7 @@ func addFlags(flags *pflag.FlagSet) {
 			flags.String(s.name, "", s.usage+defaultOf(s.value(o)))
 		}
 	}
+	flags.Lookup("auto-create-topics").NoOptDefVal = "true"
 	flags.String("config", "", "YAML file with any of these settings by name; or LEAT_CONFIG")
 }
 
