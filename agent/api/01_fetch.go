@@ -32,7 +32,7 @@ func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.Fetc
 		req.SessionID, req.SessionEpoch = 0, fetch.FinalEpoch
 	}
 	items, forgotten := fetchItems(r.Version, req)
-	turn, err := s.Sessions.Begin(r.Principal, req.SessionID, req.SessionEpoch, items, forgotten)
+	turn, err := s.Sessions.Begin(r.Principal, r.Version >= 13, req.SessionID, req.SessionEpoch, items, forgotten)
 	if err != nil {
 		resp.ErrorCode = code(err)
 		return resp
@@ -174,7 +174,7 @@ func fetchedPartition(partition int32, got *fetch.Got, committed bool) kmsg.Fetc
 	if p.RecordBatches == nil {
 		p.RecordBatches = []byte{} // Kafka never answers null records
 	}
-	if committed || got.Err != nil {
+	if unknown := p.ErrorCode == kerr.UnknownTopicOrPartition.Code || p.ErrorCode == kerr.UnknownTopicID.Code; committed || unknown {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}
 	for _, a := range got.Aborted {

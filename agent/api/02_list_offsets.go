@@ -41,10 +41,15 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
+			n := mentions[place{t.Topic, p.Partition}]
+			if n == 0 {
+				continue // answered already
+			}
+			mentions[place{t.Topic, p.Partition}] = 0
 			var at fetch.Position
 			err := errs[i]
 			switch {
-			case mentions[place{t.Topic, p.Partition}] > 1:
+			case n > 1:
 				err = kerr.InvalidRequest
 			case err == nil:
 				at, err = positionOf(ctx, s, r.Version, req.IsolationLevel, found[i], p)

@@ -23,6 +23,9 @@ func initProducerID(ctx context.Context, s *Server, _ wire.Request, req *kmsg.In
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	switch {
+	case (req.ProducerID >= 0) != (req.ProducerEpoch >= 0): // both or neither (KIP-360)
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp
 	case req.TransactionalID != nil && *req.TransactionalID == "":
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		return resp

@@ -26,6 +26,7 @@ var sentinels = []struct {
 	{fetch.ErrStorage, kerr.KafkaStorageError},
 	{fetch.ErrNoSession, kerr.FetchSessionIDNotFound},
 	{fetch.ErrSessionEpoch, kerr.InvalidFetchSessionEpoch},
+	{fetch.ErrSessionTopicID, kerr.FetchSessionTopicIDError},
 	{produce.ErrStorage, kerr.KafkaStorageError},
 	{produce.ErrTransactional, kerr.TransactionalIDAuthorizationFailed},
 	{produce.ErrLargerThanSegment, kerr.RecordListTooLarge},
@@ -46,6 +47,7 @@ var sentinels = []struct {
 	{group.ErrCommitTooLarge, kerr.InvalidCommitOffsetSize},
 	{group.ErrAssignmentTooLarge, kerr.UnknownServerError},
 	{group.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
+	{metadata.ErrTooLarge, kerr.InvalidRequest},
 	// Certainly not applied: the client may try again, here or elsewhere.
 	{metadata.ErrNotApplied, kerr.NotLeaderForPartition},
 	// The rest of the metadata's errors leave the outcome open.
@@ -79,6 +81,7 @@ var codes = map[state.Code]*kerr.Error{
 	state.CodeInvalidEpoch:       kerr.InvalidProducerEpoch,
 	// Kafka answers a duplicate that it no longer remembers like any other wrong sequence.
 	state.CodeDuplicateSequence: kerr.OutOfOrderSequenceNumber,
+	state.CodeInvalid:           kerr.InvalidRecord, // a producer id without an epoch, and the like
 	state.CodeOffsetOutOfRange:  kerr.OffsetOutOfRange,
 }
 

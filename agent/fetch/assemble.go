@@ -10,9 +10,6 @@ import (
 // the life of a topic.
 const leaderEpoch = 0
 
-// assemblySlack leaves room for the rest of a batch that an estimate of bytes cuts, so that out rarely grows.
-const assemblySlack = 16 << 10
-
 // assembly gathers whole batches of one partition. Kafka cuts the last batch at the limit and clients throw the piece
 // away; here it is left out.
 type assembly struct {
@@ -20,7 +17,8 @@ type assembly struct {
 	end        int64 // first offset that may not be served
 	budget     int64 // bytes of out at most,
 	atLeastOne bool  // but the first batch is answered even if it is larger
-	out        []byte
+	out        gathering
+	parts      [][]byte // of one batch; kept to be used again
 }
 
 // add appends the wanted batches of the extent under the cursor. full: nothing more can be added. Every batch is checked
@@ -53,32 +51,38 @@ func (a *assembly) add(c *cursor) (full bool, err error) {
 		if last >= a.end {
 			return true, nil
 		}
-		if int64(len(a.out))+length > a.budget && !(a.atLeastOne && len(a.out) == 0) {
+		if a.out.size+length > a.budget && !(a.atLeastOne && a.out.size == 0) {
 			return true, nil
 		}
 		if err := c.ensure(length); err != nil {
 			return false, err
 		}
-		at := len(a.out)
-		a.out = c.take(a.out, length)
-		if err := finish(a.out[at:], next); err != nil {
-			a.out = a.out[:at]
+		a.parts = c.take(a.parts[:0], length)
+		if err := a.finish(header[:], next); err != nil {
 			return false, err
 		}
 		next = last + 1
 	}
-	return int64(len(a.out)) >= a.budget, nil
+	return a.out.size >= a.budget, nil
 }
 
-// finish checks a copied batch and gives it its final offset.
-func finish(b []byte, base int64) error {
-	v, err := batch.At(b)
-	if err != nil {
-		return fmt.Errorf("%w: batch at offset %d: %w", ErrStorage, base, err)
+// finish checks the batch that lies in a.parts and appends it with its final offset. Only its header, of which b is a copy, is
+// patched, and not covered by the checksum where it is: the records stay where they are.
+func (a *assembly) finish(b []byte, base int64) error {
+	v := batch.View(b)
+	if v.Magic() != batch.Magic {
+		return fmt.Errorf("%w: batch at offset %d has magic %d", ErrStorage, base, v.Magic())
 	}
-	if v.CRC() != v.ComputeCRC() {
+	if v.CRC() != batch.CRCOf(a.parts...) {
 		return fmt.Errorf("%w: checksum of the batch at offset %d does not fit", ErrStorage, base)
 	}
 	batch.Patch(b, base, leaderEpoch)
+	a.out.copy(b)
+	header := len(b)
+	for _, part := range a.parts {
+		n := min(header, len(part))
+		header -= n
+		a.out.add(part[n:])
+	}
 	return nil
 }

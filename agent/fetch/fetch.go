@@ -3,6 +3,7 @@
 //	locate.go    offset → extents, all of one applied index; negative verdicts are confirmed at a fresh one
 //	read.go      extents → bytes, through the chunk cache
 //	assemble.go  bytes → whole batches from the wanted offset on, base offsets patched, cut at the limits
+//	records.go   what is answered: pieces of cached chunks, referred to and not copied
 //	wait.go      long poll: a fetch that has too little sleeps until one of its partitions changes
 //	session.go   fetch sessions (KIP-227)
 //	timestamp.go offsets by timestamp, for ListOffsets
@@ -47,7 +48,7 @@ type Got struct {
 	Stable    int64
 	Watermark int64
 	Aborted   []state.AbortedTxn
-	Records   []byte // whole record batches, ready to send; the caller owns it
+	Records   Records
 }
 
 // The errors of a fetch, each for one partition.
@@ -122,9 +123,9 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 	req.MaxBytes = min(req.MaxBytes, f.cfg.MaxBytes)
 	plans := f.await(ctx, req)
 	got := f.readAll(ctx, req, plans)
-	var bytes int
+	var bytes int64
 	for i := range got {
-		bytes += len(got[i].Records)
+		bytes += got[i].Records.Size()
 	}
 	f.metrics.bytes.Add(float64(bytes))
 	if bytes > 0 {

@@ -51,7 +51,7 @@ func (f *Fetcher) locate(ctx context.Context, req Request) (plans []plan, enough
 }
 
 func locateOne(r state.Reader, req Request, w Want) plan {
-	view, ok := r.View(w.TP, w.Offset, min(max(w.MaxBytes, 1), req.MaxBytes))
+	view, ok := r.View(w.TP, w.Offset, max(min(w.MaxBytes, req.MaxBytes), 1))
 	if !ok {
 		return plan{err: fmt.Errorf("%w: %s-%d", ErrUnknownTopic, w.TP.Topic, w.TP.Partition)}
 	}

@@ -98,13 +98,12 @@ func (f *Fetcher) readInto(ctx context.Context, req Request, p *plan, i int, bud
 }
 
 // read answers whole batches from the wanted offset on.
-func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool) ([]byte, error) {
+func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool) (Records, error) {
 	class := cache.Backfill
 	if n := len(p.view.Extents); n > 0 && p.view.Extents[n-1].Last+1 >= p.view.Watermark {
 		class = cache.Tail // this fetch reaches the end of the log
 	}
 	a := assembly{from: want.Offset, end: p.end, budget: budget, atLeastOne: atLeastOne}
-	a.out = make([]byte, 0, min(budget, p.available(want))+assemblySlack)
 	for _, e := range p.view.Extents {
 		if e.Last < want.Offset {
 			continue
@@ -114,13 +113,13 @@ func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, at
 		}), extent: e, class: class}
 		full, err := a.add(&c)
 		if err != nil {
-			return a.out, fmt.Errorf("object %s, offsets %d to %d: %w", c.key, e.Base, e.Last, err)
+			return a.out.records, fmt.Errorf("object %s, offsets %d to %d: %w", c.key, e.Base, e.Last, err)
 		}
 		if full {
 			break
 		}
 	}
-	return a.out, nil
+	return a.out.records, nil
 }
 
 // window is how much of an extent a cursor asks the cache for at once, bytes.
@@ -190,14 +189,14 @@ func (c *cursor) skip(n int64) {
 	c.read += n
 }
 
-// take appends the next n bytes, which ensure has read, to dst and consumes them.
-func (c *cursor) take(dst []byte, n int64) []byte {
+// take appends the next n bytes, which ensure has read, to dst, as slices and without copying them, and consumes them.
+func (c *cursor) take(dst [][]byte, n int64) [][]byte {
 	for n > 0 {
 		part := c.parts[0]
 		if int64(len(part)) > n {
 			part = part[:n]
 		}
-		dst = append(dst, part...)
+		dst = append(dst, part)
 		c.skip(int64(len(part)))
 		n -= int64(len(part))
 	}

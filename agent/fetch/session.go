@@ -20,6 +20,8 @@ const (
 var (
 	ErrNoSession    = errors.New("fetch session id not found")
 	ErrSessionEpoch = errors.New("invalid fetch session epoch")
+	// ErrSessionTopicID: the session was made by names and the request is by ids, or the other way round (KIP-516).
+	ErrSessionTopicID = errors.New("fetch session names its topics in another way")
 )
 
 // sessionRest is how long a session is safe from being evicted for a new one (Kafka: min.incremental.fetch.session.eviction.ms).
@@ -59,6 +61,7 @@ type Sessions struct {
 type session struct {
 	id        int32
 	principal string
+	byID      bool  // its topics are named by id
 	epoch     int32 // of the next request
 	last      time.Time
 	place     *list.Element
@@ -86,11 +89,12 @@ type Turn struct {
 	session   *session // nil: none
 	full      bool     // every partition is answered
 	begin     bool     // a session may be begun with this answer
+	byID      bool
 	principal string
 }
 
-// Begin resolves what a request wants. Items are what it names, forgotten what it takes out of its session.
-func (s *Sessions) Begin(principal string, id, epoch int32, items []Item, forgotten []Key) (*Turn, error) {
+// Begin resolves what a request wants. Items are what it names, by id or by name, forgotten what it takes out of its session.
+func (s *Sessions) Begin(principal string, byID bool, id, epoch int32, items []Item, forgotten []Key) (*Turn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items = unique(items)
@@ -98,7 +102,7 @@ func (s *Sessions) Begin(principal string, id, epoch int32, items []Item, forgot
 		if old := s.byID[id]; old != nil && old.principal == principal {
 			s.drop(old)
 		}
-		return &Turn{Items: items, sessions: s, full: true, begin: epoch == FirstEpoch && len(items) > 0, principal: principal}, nil
+		return &Turn{Items: items, sessions: s, full: true, begin: epoch == FirstEpoch && len(items) > 0, byID: byID, principal: principal}, nil
 	}
 	ses := s.byID[id]
 	if ses == nil || ses.principal != principal {
@@ -106,6 +110,9 @@ func (s *Sessions) Begin(principal string, id, epoch int32, items []Item, forgot
 	}
 	if ses.epoch != epoch {
 		return nil, ErrSessionEpoch
+	}
+	if ses.byID != byID {
+		return nil, ErrSessionTopicID
 	}
 	if ses.epoch++; ses.epoch < 0 {
 		ses.epoch = 1
@@ -198,7 +205,7 @@ func (s *Sessions) create(t *Turn, got []Got) int32 {
 		}
 		s.drop(oldest.Value.(*session))
 	}
-	ses := &session{principal: t.principal, epoch: 1, last: s.now(), items: map[Key]*list.Element{}, order: list.New()}
+	ses := &session{principal: t.principal, byID: t.byID, epoch: 1, last: s.now(), items: map[Key]*list.Element{}, order: list.New()}
 	for ses.id == 0 || s.byID[ses.id] != nil {
 		ses.id = 1 + rand.Int32N(1<<31-2)
 	}

@@ -108,7 +108,7 @@ func (f *Fetcher) search(ctx context.Context, tp state.TopicPartition, view stat
 		if len(records) == 0 {
 			return none, nil
 		}
-		found, next, err := scan(records, max(from, view.LogStart), ts)
+		found, next, err := scan(records.Bytes(), max(from, view.LogStart), ts)
 		if err != nil || found != none {
 			return found, err
 		}
