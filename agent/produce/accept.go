@@ -45,7 +45,8 @@ func (p *Producer) Accept(ctx context.Context, parts []Part) (*Pending, error) {
 	for i := range parts {
 		it, err := p.check(&parts[i], now)
 		if err != nil {
-			pending.resolve(i, Outcome{Err: err, Base: -1, LogStart: -1, AppendTime: -1})
+			pending.resolve(i, refusal(err))
+			p.metrics.refused.Inc()
 			continue
 		}
 		it.pending, it.slot, it.accept = pending, i, index
@@ -78,24 +79,36 @@ func (p *Producer) check(part *Part, now int64) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	if part.SegmentBytes > 0 && int64(len(v)) > part.SegmentBytes {
-		return item{}, fmt.Errorf("%w: %d bytes, at most %d", ErrLargerThanSegment, len(v), part.SegmentBytes)
-	}
 	v.Accept(info)
 	if part.Recompress && v.Attributes().Codec() != part.Codec {
 		if v, err = batch.Recompress(v, part.Codec, part.Level); err != nil {
 			return item{}, err
 		}
+		if rules.MaxBytes > 0 && int64(len(v)) > rules.MaxBytes { // it may have grown
+			return item{}, &batch.Error{Kind: batch.TooLarge, Message: fmt.Sprintf(
+				"the record batch has %d bytes once compressed with %s, at most %d are allowed", len(v), part.Codec, rules.MaxBytes)}
+		}
+	}
+	if part.SegmentBytes > 0 && int64(len(v)) > part.SegmentBytes {
+		return item{}, fmt.Errorf("%w: %d bytes, at most %d", ErrLargerThanSegment, len(v), part.SegmentBytes)
 	}
 	appendTime := int64(-1)
 	if info.TimestampType == batch.LogAppendTime {
 		appendTime = now
 	}
-	return item{
+	it := item{
 		tp: part.TP, bytes: v, appendTime: appendTime,
 		batch: state.Batch{
 			Len: int32(len(v)), Attributes: int16(v.Attributes()), Count: v.Count(), MaxTimestamp: info.MaxTimestamp,
 			ProducerID: v.ProducerID(), ProducerEpoch: v.ProducerEpoch(), FirstSequence: v.BaseSequence(),
 		},
-	}, nil
+	}
+	switch {
+	case it.batch.ProducerID < 0: // every negative id means none, whatever stands in epoch and sequence
+		it.batch.ProducerID, it.batch.ProducerEpoch, it.batch.FirstSequence = batch.NoProducerID, batch.NoProducerEpoch, batch.NoSequence
+	case it.batch.ProducerEpoch < 0:
+		return item{}, &batch.Error{Kind: batch.InvalidRecord, Message: fmt.Sprintf(
+			"invalid producer epoch %d in record batch with producerId %d", it.batch.ProducerEpoch, it.batch.ProducerID)}
+	}
+	return it, nil
 }

@@ -16,8 +16,11 @@ type Outcome struct {
 
 	Base       int64 // base offset, -1 if refused
 	LogStart   int64 // -1 if unknown
-	AppendTime int64 // ms since the epoch for topics with LogAppendTime, else -1
+	AppendTime int64 // ms since the epoch for topics with LogAppendTime, else -1; -1 if refused
 }
+
+// refusal is the outcome of a batch that got no offset because of err.
+func refusal(err error) Outcome { return Outcome{Err: err, Base: -1, LogStart: -1, AppendTime: -1} }
 
 // Pending is one produce request that was accepted, or refused in part. Its outcomes come in any order; Wait answers them
 // in the order of the request.
@@ -30,9 +33,6 @@ type Pending struct {
 
 func newPending(slots int) *Pending {
 	p := &Pending{outcomes: make([]Outcome, slots), open: slots, done: make(chan struct{})}
-	for i := range p.outcomes {
-		p.outcomes[i] = Outcome{Base: -1, LogStart: -1, AppendTime: -1}
-	}
 	if slots == 0 {
 		close(p.done)
 	}

@@ -2,6 +2,7 @@ package produce
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,55 +24,95 @@ type item struct {
 // buffer is the agent's one open buffer. Batches leave it in the order in which they came.
 //
 // Bound: held counts the bytes between accept and commit; when limit is reached, add waits (which stops the reading of the
-// connection that it serves) until commits release bytes. A single request may exceed what is left, so that the largest
-// request always fits; held is thus bounded by limit plus one request per connection that waits.
+// connection that it serves) until commits release bytes. Those who wait get in in the order in which they came, so that
+// small requests never keep a large one out. One request may be larger than limit: it gets in once nothing else is held.
 type buffer struct {
 	limit int64
 
 	mu      sync.Mutex
 	items   []item
-	bytes   int64         // of items
-	held    int64         // of items and of everything taken but not yet released
-	room    chan struct{} // closed and replaced when held shrinks
+	bytes   int64     // of items
+	held    int64     // of items and of everything taken but not yet released
+	waiting []*ticket // for room, the first to come first
+	idle    chan struct{}
 	arrived chan struct{} // holds one signal when items were added or the buffer was closed
 	closed  error
 }
 
+// ticket is one add that waits for room.
+type ticket struct {
+	size  int64
+	items []item
+	done  chan struct{} // closed when its items are in, or err is set
+	err   error
+}
+
 func newBuffer(limit int64) *buffer {
-	return &buffer{limit: limit, room: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	b := &buffer{limit: limit, idle: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	close(b.idle)
+	return b
 }
 
 // add appends the items of one request, together and in order, or fails without adding any.
 func (b *buffer) add(ctx context.Context, items []item) error {
-	var size int64
+	t := &ticket{items: items}
 	for i := range items {
-		size += int64(len(items[i].bytes))
+		t.size += int64(len(items[i].bytes))
 	}
-	for {
-		b.mu.Lock()
-		if b.closed != nil {
-			b.mu.Unlock()
-			return b.closed
-		}
-		if b.held == 0 || b.held+size <= b.limit {
-			now := time.Now()
-			for i := range items {
-				items[i].at = now
-			}
-			b.items = append(b.items, items...)
-			b.bytes += size
-			b.held += size
-			b.mu.Unlock()
-			b.signal()
-			return nil
-		}
-		room := b.room
+	b.mu.Lock()
+	if b.closed != nil {
+		defer b.mu.Unlock()
+		return b.closed
+	}
+	if len(b.waiting) == 0 && b.fits(t.size) {
+		b.admit(t)
 		b.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		return nil
+	}
+	t.done = make(chan struct{})
+	b.waiting = append(b.waiting, t)
+	b.mu.Unlock()
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-t.done: // decided just before ctx ended
+		return t.err
+	default:
+	}
+	b.waiting = slices.DeleteFunc(b.waiting, func(other *ticket) bool { return other == t })
+	b.admitWaiting() // those behind it may fit
+	return context.Cause(ctx)
+}
+
+func (b *buffer) fits(size int64) bool { return b.held == 0 || b.held+size <= b.limit }
+
+// admit puts a ticket's items in. The caller holds mu.
+func (b *buffer) admit(t *ticket) {
+	now := time.Now()
+	for i := range t.items {
+		t.items[i].at = now
+	}
+	if b.held == 0 {
+		b.idle = make(chan struct{})
+	}
+	b.items = append(b.items, t.items...)
+	b.bytes += t.size
+	b.held += t.size
+	b.signal()
+}
+
+// admitWaiting lets in who fits, in order. The caller holds mu.
+func (b *buffer) admitWaiting() {
+	for len(b.waiting) > 0 && b.fits(b.waiting[0].size) {
+		t := b.waiting[0]
+		b.waiting = slices.Delete(b.waiting, 0, 1)
+		b.admit(t)
+		close(t.done)
 	}
 }
 
@@ -117,39 +158,46 @@ func (b *buffer) take(max int64) []item {
 // release gives back the bytes of items that were taken and are now answered.
 func (b *buffer) release(size int64) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.held -= size
-	room := b.room
-	b.room = make(chan struct{})
-	b.mu.Unlock()
-	close(room)
+	if b.held == 0 && size > 0 {
+		close(b.idle)
+	}
+	b.admitWaiting()
 }
 
-// close refuses further items with err; what is inside still gets sealed.
+// close refuses further items with err, also those that wait for room; what is inside still gets sealed.
 func (b *buffer) close(err error) {
 	b.mu.Lock()
-	if b.closed == nil {
-		b.closed = err
+	defer b.mu.Unlock()
+	if b.closed != nil {
+		return
 	}
-	room := b.room
-	b.room = make(chan struct{})
-	b.mu.Unlock()
-	close(room)
+	b.closed = err
+	for _, t := range b.waiting {
+		t.err = err
+		close(t.done)
+	}
+	b.waiting = nil
 	b.signal()
 }
 
-// empty waits until nothing is held.
+// empty waits until nothing is held. It is for a closed buffer.
 func (b *buffer) empty(ctx context.Context) error {
-	for {
-		b.mu.Lock()
-		held, room := b.held, b.room
-		b.mu.Unlock()
-		if held == 0 {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	b.mu.Lock()
+	idle := b.idle
+	b.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
+}
+
+// heldBytes is for the metrics.
+func (b *buffer) heldBytes() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return float64(b.held)
 }

@@ -2,6 +2,7 @@ package produce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,32 +13,29 @@ import (
 const commitBatch = 64
 
 // commit decides objects in seal order, which keeps a producer's pipelined batches in sequence. While one call is on its
-// way, whatever gets stored meanwhile gathers for the next. It ends with ctx, or when the session is over.
-func (p *Producer) commit(ctx context.Context) (err error) {
-	var next *object // taken from sealed; the first one not decided yet
-	defer func() {
-		if next != nil {
-			<-next.uploaded
-			p.refuse(next, err)
-		}
-	}()
+// way, whatever gets stored meanwhile gathers for the next. It ends with ctx, or when the session is over; next is then an
+// object that it took from sealed and did not decide, or nil.
+func (p *Producer) commit(ctx context.Context) (next *object, err error) {
 	for {
 		if next == nil {
 			select {
 			case o, more := <-p.sealed:
 				if !more {
-					return context.Cause(ctx)
+					return nil, context.Cause(ctx)
 				}
 				next = o
 			case <-ctx.Done():
-				return context.Cause(ctx)
+				return nil, context.Cause(ctx)
 			}
 		}
-		<-next.uploaded // bounded by Config.UploadPatience
+		<-next.uploaded // bounded by Config.UploadPatience, and by ctx
+		if ctx.Err() != nil {
+			return next, context.Cause(ctx)
+		}
 		objects := []*object{next}
 		objects, next = p.gatherStored(objects)
 		if err := p.decide(ctx, objects); err != nil {
-			return err
+			return next, err
 		}
 	}
 }
@@ -73,6 +71,12 @@ func (p *Producer) decide(ctx context.Context, objects []*object) error {
 			p.refuse(o, err)
 		case o.err != nil:
 			p.refuse(o, o.err)
+		case results[i].Code != state.CodeOK || len(results[i].Batches) != len(o.items):
+			// This code is wrong, but the number is decided: nothing of the object was committed, and the next one can be.
+			err := fmt.Errorf("%w %d: code %s, %d outcomes for %d batches", errMalformed, o.name.Number,
+				results[i].Code, len(results[i].Batches), len(o.items))
+			p.log.Error("the metadata refused an object as a whole", "error", err)
+			p.refuse(o, err)
 		default:
 			p.acknowledge(o, results[i].Batches)
 		}
@@ -80,7 +84,9 @@ func (p *Producer) decide(ctx context.Context, objects []*object) error {
 	return err
 }
 
-// propose asks the metadata for offsets and checks that its answer fits.
+var errMalformed = errors.New("the metadata refused object")
+
+// propose asks the metadata for offsets.
 func (p *Producer) propose(ctx context.Context, objects []*object) ([]state.Result, error) {
 	ops := make([]state.Op, len(objects))
 	for i, o := range objects {
@@ -96,12 +102,6 @@ func (p *Producer) propose(ctx context.Context, objects []*object) ([]state.Resu
 		return nil, fmt.Errorf("commit objects %d to %d: %w", objects[0].name.Number, objects[len(objects)-1].name.Number, err)
 	}
 	p.metrics.commitSeconds.Observe(time.Since(began).Seconds())
-	for i, o := range objects {
-		if o.err == nil && (results[i].Code != state.CodeOK || len(results[i].Batches) != len(o.items)) {
-			return nil, fmt.Errorf("commit object %d: metadata answered code %d with %d batches for %d",
-				o.name.Number, results[i].Code, len(results[i].Batches), len(o.items))
-		}
-	}
 	return results, nil
 }
 
@@ -109,7 +109,11 @@ func (p *Producer) acknowledge(o *object, results []state.BatchResult) {
 	now := time.Now()
 	for i, it := range o.items {
 		r := results[i]
-		it.pending.resolve(it.slot, Outcome{Code: r.Code, Base: r.Base, LogStart: r.LogStart, AppendTime: it.appendTime})
+		outcome := Outcome{Code: r.Code, Base: r.Base, LogStart: r.LogStart, AppendTime: it.appendTime}
+		if r.Code != state.CodeOK {
+			outcome.AppendTime = -1
+		}
+		it.pending.resolve(it.slot, outcome)
 		p.metrics.ackSeconds.Observe(now.Sub(it.at).Seconds())
 		if r.Code == state.CodeOK && !r.Duplicate {
 			p.metrics.records.Add(float64(it.batch.Count))
@@ -124,9 +128,15 @@ func (p *Producer) acknowledge(o *object, results []state.BatchResult) {
 
 // refuse answers every batch of an object with err.
 func (p *Producer) refuse(o *object, err error) {
-	for _, it := range o.items {
-		it.pending.resolve(it.slot, Outcome{Err: err, Base: -1, LogStart: -1, AppendTime: -1})
-		p.metrics.refused.Inc()
+	p.refuseItems(o.items, err)
+}
+
+func (p *Producer) refuseItems(items []item, err error) {
+	var size int64
+	for _, it := range items {
+		it.pending.resolve(it.slot, refusal(err))
+		size += int64(len(it.bytes))
 	}
-	p.buf.release(o.held)
+	p.metrics.refused.Add(float64(len(items)))
+	p.buf.release(size)
 }

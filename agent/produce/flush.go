@@ -2,8 +2,11 @@ package produce
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/leat-stream/leat/metadata"
 )
 
 // policy decides when the open buffer seals:
@@ -93,7 +96,7 @@ func (p *Producer) flush(ctx context.Context, uploads *sync.WaitGroup) {
 		select {
 		case p.sealed <- o:
 		case <-ctx.Done():
-			p.refuse(o, context.Cause(ctx))
+			p.refuse(o, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx)))
 			return
 		}
 		uploads.Go(func() {

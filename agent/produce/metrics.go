@@ -8,7 +8,7 @@ type metrics struct {
 	uploadSeconds, commitSeconds, ackSeconds, objectBytes prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -18,7 +18,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		records:       counter("leat_produce_records_total", "Records acknowledged, duplicates not counted."),
 		bytes:         counter("leat_produce_bytes_total", "Bytes of record batches acknowledged, as stored, duplicates not counted."),
-		refused:       counter("leat_produce_refused_batches_total", "Batches refused after they had been accepted: by the metadata, or because the bucket was away."),
+		refused:       counter("leat_produce_refused_batches_total", "Batches refused: because of what they are, by the metadata, or because the bucket was away."),
 		objects:       counter("leat_produce_objects_total", "Objects committed."),
 		uploadErrors:  counter("leat_produce_upload_errors_total", "Failed attempts to store an object."),
 		uploadSeconds: seconds("leat_produce_upload_seconds", "Time to store one object, with all its attempts, in seconds."),
@@ -30,7 +30,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.records, m.bytes, m.refused, m.objects, m.uploadErrors,
-			m.uploadSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes)
+			m.uploadSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "leat_produce_buffered_bytes", Help: "Bytes of record batches between accept and acknowledgement.",
+			}, buf.heldBytes))
 	}
 	return m
 }

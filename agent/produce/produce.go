@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,10 +80,11 @@ func New(cfg Config, d Deps) (*Producer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("produce: %w", err)
 	}
+	buf := newBuffer(cfg.MaxBuffered)
 	return &Producer{
 		cfg: cfg, log: d.Log, session: d.Session, store: d.Store, keys: d.Keys, recent: d.Recent, cluster: d.Cluster,
-		metrics: newMetrics(d.Register),
-		buf:     newBuffer(cfg.MaxBuffered), policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
+		metrics: newMetrics(d.Register, buf),
+		buf:     buf, policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
 		ended: make(chan struct{}, 1), sealed: make(chan *object, cfg.SealedObjects),
 	}, nil
 }
@@ -90,38 +92,40 @@ func New(cfg Config, d Deps) (*Producer, error) {
 // errDraining refuses what comes after Drain.
 var errDraining = errors.New("agent is shutting down")
 
-// Run moves batches until ctx ends, or the session is over (the error). What is buffered then is not acknowledged.
+// Run moves batches until ctx ends (nil), or the session is over (the error). What is buffered then is not acknowledged.
+// It is called once.
 func (p *Producer) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	var uploads sync.WaitGroup
 	wg.Go(func() {
-		p.flush(ctx, &uploads)
+		p.flush(running, &uploads)
 		close(p.sealed) // the flusher is the only sender
 	})
-	err := p.commit(ctx)
+	next, err := p.commit(running)
 	cancel(err)
 	p.buf.close(errDraining)
 	wg.Wait()
 	uploads.Wait()
-	p.abandon(err)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	p.abandon(next, err)
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// abandon answers everything that never reached a commit.
-func (p *Producer) abandon(err error) {
-	if err == nil {
-		err = errDraining
+// abandon answers everything that never reached the metadata: certainly, nothing of it is committed, now or later.
+func (p *Producer) abandon(next *object, why error) {
+	err := fmt.Errorf("%w: %w", metadata.ErrNotApplied, why)
+	if next != nil {
+		p.refuse(next, err)
 	}
 	for o := range p.sealed {
 		p.refuse(o, err)
 	}
-	for _, it := range p.buf.take(p.cfg.MaxBuffered * 2) {
-		it.pending.resolve(it.slot, Outcome{Err: err, Base: -1})
+	for items := p.buf.take(math.MaxInt64); len(items) > 0; items = p.buf.take(math.MaxInt64) {
+		p.refuseItems(items, err)
 	}
 }
 

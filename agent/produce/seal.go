@@ -30,14 +30,16 @@ func order(items []item) {
 	})
 }
 
-// follows reports whether an item may join the run that is open for its partition. A run has one accept index, the lowest of its
-// batches; that matters only to a batch that may begin a producer's sequence, or belongs to a transaction (rules R6, R8), so
-// such a batch begins a run of its own when its index differs.
+// follows reports whether an item may join the run that is open for its partition. A run has one accept index, that of its
+// first batch. It matters only to a batch that may begin a producer's sequence (rule R6): such a batch begins a run of its own
+// when its index differs. Any other may join a run that was begun earlier, never one that was begun later, so that no batch
+// ever claims to have been accepted later than it was.
 func follows(run *state.Run, it *item) bool {
 	if run.Topic != it.tp.Topic || run.Partition != it.tp.Partition {
 		return false
 	}
-	return run.AcceptIndex == it.accept || it.batch.ProducerID < 0 || it.batch.FirstSequence != 0
+	begins := it.batch.ProducerID >= 0 && it.batch.FirstSequence == 0
+	return run.AcceptIndex == it.accept || run.AcceptIndex < it.accept && !begins
 }
 
 // seal makes an object of the items: its body, and what the metadata must know of every batch.
@@ -57,7 +59,6 @@ func (p *Producer) seal(number uint64, items []item) *object {
 			it := &items[next]
 			parts = append(parts, it.bytes)
 			run.Batches = append(run.Batches, it.batch)
-			run.AcceptIndex = min(run.AcceptIndex, it.accept)
 			info.Records += int64(it.batch.Count)
 			info.Batches++
 			info.MaxTimestamp = max(info.MaxTimestamp, it.batch.MaxTimestamp)
