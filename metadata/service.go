@@ -62,6 +62,8 @@ var (
 	ErrUnknown = errors.New("outcome of the command is unknown")
 	// ErrNotApplied: certainly not committed, now or later.
 	ErrNotApplied = errors.New("command was not committed")
+	// ErrTooLarge: the command fits no journal entry. It comes with ErrNotApplied; trying again does not help.
+	ErrTooLarge = errors.New("command is too large")
 	// ErrUnavailable: the journal cannot be reached right now, so freshness cannot be proven. Retriable.
 	ErrUnavailable = errors.New("metadata unavailable")
 	// ErrStopped: the replica has stopped.

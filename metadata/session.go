@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leat-stream/leat/metadata/state"
@@ -32,6 +33,7 @@ type Session struct {
 	now   func() time.Time
 	lanes map[state.Lane]*lane
 
+	closing  atomic.Bool   // Close was called: that the session is over is no error then
 	dead     chan struct{} // closed once the session can never commit again
 	deadOnce sync.Once
 	deadErr  error // set before dead is closed
@@ -41,6 +43,7 @@ const (
 	laneQueue    = 1024    // calls that may wait in one lane
 	laneBatch    = 256     // commands that go out together; below state.MaxUnsettled
 	laneBytes    = 1 << 20 // encoded size, about, at which no more commands go out together; far below a journal entry's bound
+	opBytes      = 8 << 20 // encoded size, about, of the largest command: with what goes out beside it, it fits a journal entry
 	resendPause  = 20 * time.Millisecond
 	resendPauses = 6 // doublings of resendPause at most
 )
@@ -89,8 +92,10 @@ func (s *Session) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the session by a command; nothing can be committed through it afterwards.
+// Close closes the session by a command; nothing can be committed through it afterwards, and callers who wait are told so. Run
+// then ends without an error.
 func (s *Session) Close(ctx context.Context) error {
+	s.closing.Store(true)
 	s.die(ErrSessionClosed)
 	_, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: state.CloseSession{Session: s.who.Session}})
 	return err
@@ -106,7 +111,8 @@ func (s *Session) NodeID() int32 { return s.node }
 func (s *Session) Service() Service { return s.svc }
 
 // Do commits ops through the session's general lane and answers a result for each, once they are applied here. An error
-// means that the outcome is unknown (ctx ended, or the session died): it matches ErrUnknown, ErrFenced or ErrSessionClosed.
+// means that the outcome is unknown (ctx ended, or the session is over), unless it matches ErrNotApplied: then nothing was or will
+// be committed. With ErrNotApplied comes ErrTooLarge if an op fits no journal entry.
 func (s *Session) Do(ctx context.Context, ops ...state.Op) ([]state.Result, error) {
 	return s.do(ctx, state.LaneOther, 0, ops)
 }
@@ -128,6 +134,11 @@ func (s *Session) do(ctx context.Context, kind state.Lane, first uint64, ops []s
 	}
 	if len(ops) > laneBatch {
 		return nil, fmt.Errorf("%d operations at once, at most %d are possible: %w", len(ops), laneBatch, ErrNotApplied)
+	}
+	for _, op := range ops {
+		if size := state.SizeHint(op); size > opBytes {
+			return nil, fmt.Errorf("%w: about %d bytes, at most %d: %w", ErrTooLarge, size, opBytes, ErrNotApplied)
+		}
 	}
 	c := &call{ops: ops, first: first, done: make(chan struct{})}
 	select {
@@ -157,7 +168,8 @@ func (s *Session) do(ctx context.Context, kind state.Lane, first uint64, ops []s
 	}
 }
 
-// Run sends the lanes' commands until ctx ends or the session can never commit again, which is the error it returns.
+// Run sends the lanes' commands until ctx ends or the session was closed by Close (nil), or until it can never commit again,
+// which is the error it returns.
 func (s *Session) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -172,7 +184,7 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	s.die(ErrStopped)
-	if errors.Is(s.deadErr, ErrStopped) {
+	if errors.Is(s.deadErr, ErrStopped) || s.closing.Load() && errors.Is(s.deadErr, ErrSessionClosed) {
 		return nil
 	}
 	return s.deadErr

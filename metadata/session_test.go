@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/mem"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/metadata/replica"
@@ -166,5 +168,53 @@ func TestANameKeepsItsBrokerID(t *testing.T) {
 	must(t, again.Open(t.Context()))
 	if again.NodeID() != first.NodeID() {
 		t.Fatalf("broker id %d, was %d", again.NodeID(), first.NodeID())
+	}
+}
+
+func TestACommandTooLargeForAnEntryIsRefusedAndTheSessionGoesOn(t *testing.T) {
+	svc := service(t)
+	s, _ := session(t, svc, 1)
+	op := create(1).(state.CreateTopic)
+	op.Configs = []state.Config{{Name: "k", Value: strings.Repeat("v", journal.MaxBody)}}
+	if _, err := s.Do(t.Context(), op); !errors.Is(err, metadata.ErrNotApplied) {
+		t.Fatalf("a command that no journal entry holds: %v", err)
+	}
+	results, err := s.Do(t.Context(), create(2))
+	must(t, err)
+	if results[0].Code != state.CodeOK {
+		t.Fatalf("the command after it: %+v", results)
+	}
+}
+
+// late is a service to which commands of the general lane get through only after the session was closed.
+type late struct {
+	metadata.Service
+	arrived, closed chan struct{}
+}
+
+func (l *late) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
+	if commands[0].Lane == state.LaneOther {
+		close(l.arrived)
+		<-l.closed
+	}
+	return l.Service.Do(ctx, commands...)
+}
+
+func TestClosingASessionIsAnOrderlyEndOfItsRun(t *testing.T) {
+	svc := &late{Service: service(t), arrived: make(chan struct{}), closed: make(chan struct{})}
+	s, stop := session(t, svc, 1)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := s.Do(context.Background(), create(1)) // on its way when the session is closed, as a group's timers may be
+		answer <- err
+	}()
+	<-svc.arrived
+	must(t, s.Close(t.Context()))
+	close(svc.closed)
+	if err := <-answer; !errors.Is(err, metadata.ErrSessionClosed) {
+		t.Errorf("command on its way: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Fatalf("an agent that drains must not exit with an error: %v", err)
 	}
 }
