@@ -16,7 +16,11 @@ import (
 // Fetch, versions 4 to 18, with sessions (KIP-227) from 7 on and topic ids from 13 on. Followers do not exist: a replica
 // id is answered NOT_LEADER_OR_FOLLOWER.
 
-func init() { on(kmsg.Fetch, fetchRecords) }
+func init() {
+	handlers[kmsg.Fetch.Int16()] = func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response {
+		return fetchRecords(ctx, s, r, body.(*kmsg.FetchRequest))
+	}
+}
 
 // fetching is one Fetch on its way through the layers.
 type fetching struct {
@@ -26,7 +30,7 @@ type fetching struct {
 	got     []fetch.Got
 }
 
-func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRequest) kmsg.Response {
+func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRequest) wire.Response {
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	if r.Version < 7 {
 		req.SessionID, req.SessionEpoch = 0, fetch.FinalEpoch
@@ -35,14 +39,29 @@ func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.Fetc
 	turn, err := s.Sessions.Begin(r.Principal, r.Version >= 13, req.SessionID, req.SessionEpoch, items, forgotten)
 	if err != nil {
 		resp.ErrorCode = code(err)
-		return resp
+		return wire.Response{Message: resp}
 	}
 	f := fetching{version: r.Version, turn: turn}
 	fetchTurn(ctx, s, req, &f)
 	id, listed := turn.Finish(f.got)
 	resp.SessionID = id
-	f.answer(resp, listed, req.IsolationLevel == 1)
-	return resp
+	resp.Version = r.Version
+	records := f.answer(resp, listed, req.IsolationLevel == 1)
+	if body := encodeFetch(resp, records); body != nil {
+		return wire.Response{Body: body}
+	}
+	joinRecords(resp, records)
+	return wire.Response{Message: resp}
+}
+
+// joinRecords gives each partition of resp its records in one piece.
+func joinRecords(resp *kmsg.FetchResponse, records []fetch.Records) {
+	for i := range resp.Topics {
+		for j := range resp.Topics[i].Partitions {
+			resp.Topics[i].Partitions[j].RecordBatches = append([]byte{}, records[0].Bytes()...) // Kafka never answers null
+			records = records[1:]
+		}
+	}
 }
 
 // fetchItems reads what a request names, in order.
@@ -148,8 +167,9 @@ func checkItem(req *kmsg.FetchRequest, it fetch.Item, t state.Topic) error {
 	return nil
 }
 
-// answer fills the response: one topic entry for each run of items of one topic.
-func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed bool) {
+// answer fills the response but for the records, which it answers for each partition, in order: one topic entry for each run of
+// items of one topic.
+func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed bool) (records []fetch.Records) {
 	for i, it := range f.turn.Items {
 		if !listed[i] {
 			continue
@@ -163,17 +183,15 @@ func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed boo
 		}
 		t := &resp.Topics[n-1]
 		t.Partitions = append(t.Partitions, fetchedPartition(it.Partition, &f.got[i], committed))
+		records = append(records, f.got[i].Records)
 	}
+	return records
 }
 
 func fetchedPartition(partition int32, got *fetch.Got, committed bool) kmsg.FetchResponseTopicPartition {
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.Partition, p.ErrorCode = partition, code(got.Err)
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = got.Watermark, got.Stable, got.LogStart
-	p.RecordBatches = got.Records
-	if p.RecordBatches == nil {
-		p.RecordBatches = []byte{} // Kafka never answers null records
-	}
 	if unknown := p.ErrorCode == kerr.UnknownTopicOrPartition.Code || p.ErrorCode == kerr.UnknownTopicID.Code; committed || unknown {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 	}
