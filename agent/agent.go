@@ -182,10 +182,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	part("metadata", a.replica.Run)
 	part("http", a.web.run)
-	predecessors, err := a.open(base)
+	predecessors, err := a.openUntil(ctx, base)
 	if err != nil {
 		cancel(err)
 		wg.Wait()
+		if ctx.Err() != nil { // told to stop before anything was accepted
+			return nil
+		}
 		return err
 	}
 	for _, address := range predecessors {
@@ -196,12 +199,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	part("session", a.session.Run)
-	part("produce", a.producer.Run)
-	part("groups", a.groups.Run)
-	part("vigil", func(ctx context.Context) error { return a.vigil.run(ctx, a.replica) })
-	part("upkeep", func(ctx context.Context) error { return upkeep.Run(ctx, a.cfg.Upkeep, a.session, time.Now, a.log) })
-	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
+	a.parts(part)
 	a.web.ready(true)
 	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.bound(), "advertise", a.advertised(),
 		"http", a.HTTPAddr(), "store", a.ground.storeName, "journal", a.ground.journalName)
@@ -218,6 +216,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
+// parts begins everything that works by itself over an open session, connections apart.
+func (a *Agent) parts(part func(name string, run func(context.Context) error)) {
+	part("session", a.session.Run)
+	part("produce", a.producer.Run)
+	part("groups", a.groups.Run)
+	part("vigil", func(ctx context.Context) error { return a.vigil.run(ctx, a.replica) })
+	part("upkeep", func(ctx context.Context) error { return upkeep.Run(ctx, a.cfg.Upkeep, a.session, time.Now, a.log) })
+	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
+}
+
 // serve runs the connections until ctx or base ends, then drains: connections stop being accepted, what was accepted is
 // flushed, committed and answered.
 func (a *Agent) serve(ctx, base context.Context) error {
@@ -225,7 +233,10 @@ func (a *Agent) serve(ctx, base context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	done := make(chan error, 1)
-	go func() { done <- a.server.Serve(serving, a.vigil) }()
+	go func() {
+		done <- a.server.Serve(serving, a.vigil)
+		stop() // it may have ended by itself: with a listener that failed
+	}()
 	<-serving.Done()
 	if base.Err() == nil {
 		a.web.ready(false)
@@ -245,6 +256,14 @@ func (a *Agent) serve(ctx, base context.Context) error {
 	closing, cancel := context.WithTimeout(base, time.Second)
 	defer cancel()
 	return a.session.Close(closing)
+}
+
+// openUntil is open that ends with ctx too: a journal that does not answer must not keep an agent from stopping.
+func (a *Agent) openUntil(ctx, base context.Context) (predecessors []string, err error) {
+	opening, stop := context.WithCancel(base)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	return a.open(opening)
 }
 
 // open opens the session, having closed those that earlier processes left: they were fenced with the journal. It answers where

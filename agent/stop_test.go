@@ -1,0 +1,93 @@
+package agent_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leat-stream/leat/agent"
+)
+
+// stopTime is how long an agent may take to end once it is told to, whatever the bucket does.
+const stopTime = 10 * time.Second
+
+// takeAway makes the journal of the cluster in a folder store unreachable, as a bucket that is away is.
+func takeAway(t *testing.T, root, cluster string) {
+	t.Helper()
+	folder := filepath.Join(root, cluster, "journal")
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnAgentIsToldToStopWhileItStartsAndTheBucketIsAway(t *testing.T) {
+	root := t.TempDir()
+	cfg := config("file://"+root, "bucket:")
+	a, err := agent.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	takeAway(t, root, cfg.Cluster)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("nothing was accepted, nothing is left to do: %v", err)
+		}
+	case <-time.After(stopTime):
+		t.Fatal("the agent does not stop")
+	}
+}
+
+func TestAnAgentStopsInTimeWithRecordsThatTheBucketDoesNotTake(t *testing.T) {
+	root := t.TempDir()
+	cfg := config("file://"+root, "bucket:")
+	a, err := agent.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(a.Addr("default")), kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation(),
+		kgo.MetadataMinAge(50*time.Millisecond), kgo.UnknownTopicRetries(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), kgo.StringRecord("taken")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	takeAway(t, root, cfg.Cluster)
+	acked := make(chan error, 1)
+	cl.Produce(t.Context(), kgo.StringRecord("not taken"), func(_ *kgo.Record, err error) { acked <- err })
+	eventually(t, "an object was stored and waits for its commit", func() bool {
+		objects, _ := filepath.Glob(filepath.Join(root, cfg.Cluster, "data", "*", "*"))
+		return len(objects) > 1
+	})
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the session could not be closed, and nobody is told")
+		}
+	case <-time.After(stopTime):
+		t.Fatal("the agent does not stop")
+	}
+	cl.Close() // gives up the record
+	if err := <-acked; err == nil {
+		t.Error("a record was acknowledged whose commit is not in the journal")
+	}
+}
