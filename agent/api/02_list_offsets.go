@@ -22,6 +22,9 @@ var legalFrom = map[int64]int16{
 	fetch.EarliestPendingUpload: 11,
 }
 
+// listing is where the position of one partition goes.
+type listing struct{ topic, partition int }
+
 func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListOffsetsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	type place struct {
@@ -37,6 +40,8 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
+	var moments []fetch.Moment
+	var slots []listing
 	for i, t := range req.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = t.Topic
@@ -46,41 +51,50 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 				continue // answered already
 			}
 			mentions[place{t.Topic, p.Partition}] = 0
-			var at fetch.Position
 			err := errs[i]
 			switch {
 			case n > 1:
 				err = kerr.InvalidRequest
 			case err == nil:
-				at, err = positionOf(ctx, s, r.Version, req.IsolationLevel, found[i], p)
+				err = checkMoment(r.Version, req.IsolationLevel, found[i], p)
 			}
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, code(err), -1, -1, -1
 			if err == nil {
-				rp.Timestamp, rp.Offset = at.Timestamp, at.Offset
-				if at.Offset >= 0 {
-					rp.LeaderEpoch = leaderEpoch
-				}
+				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
+				moments = append(moments, fetch.Moment{TP: tp, Timestamp: p.Timestamp})
+				slots = append(slots, listing{topic: len(resp.Topics), partition: len(rt.Partitions)})
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
+	if len(moments) == 0 {
+		return resp
+	}
+	positions, positionErrs := s.Fetcher.Positions(ctx, moments, req.IsolationLevel == 1)
+	for i, slot := range slots {
+		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
+		rp.ErrorCode, rp.Timestamp, rp.Offset = code(positionErrs[i]), positions[i].Timestamp, positions[i].Offset
+		if rp.Offset >= 0 {
+			rp.LeaderEpoch = leaderEpoch
+		}
+	}
 	return resp
 }
 
-func positionOf(ctx context.Context, s *Server, version int16, isolation int8, t topics.Found, p kmsg.ListOffsetsRequestTopicPartition) (fetch.Position, error) {
+// checkMoment finds what is wrong with one partition of a request, before anything is read.
+func checkMoment(version int16, isolation int8, t topics.Found, p kmsg.ListOffsetsRequestTopicPartition) error {
 	from, special := legalFrom[p.Timestamp]
 	switch {
 	case p.Partition < 0 || p.Partition >= t.Partitions:
-		return fetch.Position{}, kerr.UnknownTopicOrPartition
+		return kerr.UnknownTopicOrPartition
 	case version >= 4 && p.CurrentLeaderEpoch > leaderEpoch:
-		return fetch.Position{}, kerr.UnknownLeaderEpoch
+		return kerr.UnknownLeaderEpoch
 	case p.Timestamp < 0 && (!special || version < from):
-		return fetch.Position{}, kerr.UnsupportedVersion
+		return kerr.UnsupportedVersion
 	case isolation != 0 && isolation != 1:
-		return fetch.Position{}, kerr.InvalidRequest
+		return kerr.InvalidRequest
 	}
-	tp := state.TopicPartition{Topic: t.ID, Partition: p.Partition}
-	return s.Fetcher.Position(ctx, tp, p.Timestamp, isolation == 1)
+	return nil
 }

@@ -23,6 +23,8 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 		refs[i] = topics.Ref{Name: t.Topic}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
+	var moments []fetch.Moment
+	var slots []listing
 	for i, t := range req.Topics {
 		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		rt.Topic = t.Topic
@@ -37,16 +39,24 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 			case p.CurrentLeaderEpoch > leaderEpoch:
 				err = kerr.UnknownLeaderEpoch
 			case p.LeaderEpoch == leaderEpoch:
-				var end fetch.Position
 				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
-				if end, err = s.Fetcher.Position(ctx, tp, fetch.Latest, false); err == nil {
-					rp.LeaderEpoch, rp.EndOffset = leaderEpoch, end.Offset
-				}
+				moments = append(moments, fetch.Moment{TP: tp, Timestamp: fetch.Latest})
+				slots = append(slots, listing{topic: len(resp.Topics), partition: len(rt.Partitions)})
 			}
 			rp.ErrorCode = code(err)
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
+	}
+	if len(moments) == 0 {
+		return resp
+	}
+	ends, endErrs := s.Fetcher.Positions(ctx, moments, false)
+	for i, slot := range slots {
+		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
+		if rp.ErrorCode = code(endErrs[i]); rp.ErrorCode == 0 {
+			rp.LeaderEpoch, rp.EndOffset = leaderEpoch, ends[i].Offset
+		}
 	}
 	return resp
 }

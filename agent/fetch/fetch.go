@@ -117,9 +117,12 @@ func New(cfg Config, d Deps) (*Fetcher, error) {
 }
 
 // Fetch answers one Got for each wanted partition, in order. It returns when MinBytes are there, a partition has an
-// error, MaxWait is over or ctx ends, whichever is first.
+// error, nothing is wanted, MaxWait is over or ctx ends, whichever is first.
 func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 	began := time.Now()
+	if len(req.Partitions) == 0 {
+		return nil
+	}
 	req.MaxBytes = min(req.MaxBytes, f.cfg.MaxBytes)
 	plans := f.await(ctx, req)
 	got := f.readAll(ctx, req, plans)
@@ -137,7 +140,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 // await locates until there is enough to answer, sleeping between the changes of the wanted partitions.
 func (f *Fetcher) await(ctx context.Context, req Request) []plan {
 	plans, enough := f.locate(ctx, req)
-	if enough || req.MaxWait <= 0 || len(req.Partitions) == 0 && req.MaxWait <= 0 {
+	if enough || req.MaxWait <= 0 {
 		return plans
 	}
 	timer := time.NewTimer(min(req.MaxWait, f.cfg.MaxWait))

@@ -45,9 +45,10 @@ func (f *Fetcher) locate(ctx context.Context, req Request) (plans []plan, enough
 			enough = true
 			continue
 		}
-		available += plans[i].available(req.Partitions[i])
+		// No more than its limit counts for a partition, as in Kafka: else one would end the wait for all.
+		available += min(plans[i].available(req.Partitions[i]), max(req.Partitions[i].MaxBytes, 1))
 	}
-	return plans, enough || available >= max(req.MinBytes, 1) || req.MinBytes <= 0
+	return plans, enough || available >= req.MinBytes
 }
 
 func locateOne(r state.Reader, req Request, w Want) plan {
@@ -72,13 +73,24 @@ func (p *plan) available(w Want) int64 {
 	var bytes int64
 	for _, e := range p.view.Extents {
 		first, last := max(e.Base, w.Offset), min(e.Last, p.end-1)
-		if first > last {
-			continue
-		}
-		if first == e.Base && last == e.Last {
+		switch {
+		case first > last:
+		case first == e.Base && last == e.Last:
 			bytes += e.Len
-		} else {
-			bytes += max(1, e.Len*(last-first+1)/(e.Last-e.Base+1))
+		default:
+			share := float64(last-first+1) / float64(e.Last-e.Base+1)
+			bytes += max(1, int64(share*float64(e.Len)))
+		}
+	}
+	return bytes
+}
+
+// most is the most bytes that a read can answer, 0 if there is nothing to be read. Unlike available it is never too low.
+func (p *plan) most(w Want) int64 {
+	var bytes int64
+	for _, e := range p.view.Extents {
+		if max(e.Base, w.Offset) <= min(e.Last, p.end-1) {
+			bytes += e.Len
 		}
 	}
 	return bytes

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata"
@@ -17,84 +18,111 @@ type Chunks interface {
 	Read(ctx context.Context, key string, size, off, n int64, class cache.Class) ([][]byte, error)
 }
 
-// readAll reads what was planned. Budgets are given in request order before anything is read, by what the plans promise,
-// so that partitions can be read side by side.
+// readAll reads what was planned. The budget is spent in request order, as if the partitions were read one after the
+// other, but those whose share is certain are read side by side.
 func (f *Fetcher) readAll(ctx context.Context, req Request, plans []plan) []Got {
 	got := make([]Got, len(plans))
-	budgets := make([]int64, len(plans))
-	rest := req.MaxBytes
-	first := -1 // the partition that answers a batch even if it is larger than every limit
-	var wanted []int
-	for i := range plans {
-		got[i] = Got{
-			Err: plans[i].err, LogStart: plans[i].view.LogStart, Stable: plans[i].view.Stable,
-			Watermark: plans[i].view.Watermark, Aborted: plans[i].view.Aborted,
-		}
-		if plans[i].err != nil {
-			got[i].LogStart, got[i].Stable, got[i].Watermark = -1, -1, -1
-			continue
-		}
-		available := plans[i].available(req.Partitions[i])
-		if available == 0 {
-			continue
-		}
-		if first < 0 {
-			first = i
-		}
-		budgets[i] = max(0, min(req.Partitions[i].MaxBytes, rest))
-		rest -= min(available, budgets[i])
-		if budgets[i] > 0 || i == first {
-			wanted = append(wanted, i)
-		}
-	}
-	if len(wanted) == 1 {
-		f.readInto(ctx, req, &plans[first], first, budgets[first], true, &got[first])
-		return got
-	}
+	s := spending{rest: req.MaxBytes}
 	slots := make(chan struct{}, f.cfg.Parallel)
-	var wg sync.WaitGroup
-	for _, i := range wanted {
+	first := true // the first partition that has something answers a batch even if that is larger than every limit
+	for i := range plans {
+		p, want := &plans[i], req.Partitions[i]
+		if p.err != nil {
+			got[i] = failed(p.err)
+			continue
+		}
+		got[i] = Got{LogStart: p.view.LogStart, Stable: p.view.Stable, Watermark: p.view.Watermark, Aborted: p.view.Aborted}
+		most := p.most(want)
+		if most == 0 {
+			continue
+		}
+		budget := s.reserve(min(want.MaxBytes, most))
+		if budget == 0 && !first {
+			continue
+		}
+		share := share{request: req, want: want, budget: budget, atLeastOne: first}
+		first = false
+		if len(plans) == 1 {
+			f.readInto(ctx, share, p, &got[i])
+			return got
+		}
 		slots <- struct{}{}
-		wg.Go(func() {
-			f.readInto(ctx, req, &plans[i], i, budgets[i], i == first, &got[i])
+		s.reading.Go(func() {
+			f.readInto(ctx, share, p, &got[i])
+			s.unused.Add(budget - got[i].Records.Size())
 			<-slots
 		})
 	}
-	wg.Wait()
+	s.reading.Wait()
 	return got
 }
 
+// spending is the bytes of one answer. rest is owned by the goroutine that gives out shares.
+type spending struct {
+	rest    int64 // neither reserved nor spent
+	unused  atomic.Int64
+	reading sync.WaitGroup
+}
+
+// reserve answers a share of up to most bytes. If that much is not left for certain, it waits for the reads under way,
+// which may turn out to need less than they reserved.
+func (s *spending) reserve(most int64) int64 {
+	if s.rest < most {
+		s.reading.Wait()
+		s.rest += s.unused.Swap(0)
+	}
+	n := max(0, min(most, s.rest))
+	s.rest -= n
+	return n
+}
+
+// share is what one partition of a request may answer.
+type share struct {
+	request    Request
+	want       Want
+	budget     int64 // bytes at most,
+	atLeastOne bool  // but the first batch even if it is larger
+}
+
+// failed is the answer for a partition with an error.
+func failed(err error) Got { return Got{Err: err, LogStart: -1, Stable: -1, Watermark: -1} }
+
 // readInto reads one partition. An object that is gone is looked for once more at a fresh index (R4): it may have been
 // merged away since the plan was made.
-func (f *Fetcher) readInto(ctx context.Context, req Request, p *plan, i int, budget int64, atLeastOne bool, got *Got) {
-	want := req.Partitions[i]
-	records, err := f.read(ctx, p, want, budget, atLeastOne)
-	if errors.Is(err, objectstore.ErrNotFound) {
+func (f *Fetcher) readInto(ctx context.Context, s share, p *plan, got *Got) {
+	records, err := f.read(ctx, p, s.want, s.budget, s.atLeastOne)
+	if errors.Is(err, objectstore.ErrNotFound) && len(records) == 0 {
 		var again plan
-		if askErr := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) { again = locateOne(r, req, want) }); askErr != nil {
-			err = askErr
-		} else if again.err != nil {
-			err = again.err
-		} else {
-			*p = again
-			got.LogStart, got.Stable, got.Watermark, got.Aborted = p.view.LogStart, p.view.Stable, p.view.Watermark, p.view.Aborted
-			records, err = f.read(ctx, p, want, budget, atLeastOne)
+		if askErr := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) { again = locateOne(r, s.request, s.want) }); askErr != nil {
+			again.err = askErr
 		}
+		if again.err != nil {
+			*got = failed(again.err)
+			return
+		}
+		*p = again
+		got.LogStart, got.Stable, got.Watermark, got.Aborted = p.view.LogStart, p.view.Stable, p.view.Watermark, p.view.Aborted
+		records, err = f.read(ctx, p, s.want, s.budget, s.atLeastOne)
 	}
 	got.Records = records
 	if err == nil || len(records) > 0 {
 		return // what was read is good; the error comes back when the consumer asks for the rest
 	}
-	got.Err = err
-	if ctx.Err() != nil || errors.Is(err, ErrOutOfRange) || errors.Is(err, ErrUnknownTopic) || errors.Is(err, metadata.ErrUnavailable) {
-		return
+	*got = failed(f.unreadable(ctx, s.want.TP, s.want.Offset, err))
+}
+
+// unreadable makes an ErrStorage of what the bucket did not give, and tells people, unless it is only ctx that ended.
+func (f *Fetcher) unreadable(ctx context.Context, tp state.TopicPartition, offset int64, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	f.metrics.failures.Inc()
-	f.log.Error("fetch failed: the bucket does not give what the metadata names",
-		"topic", want.TP.Topic, "partition", want.TP.Partition, "offset", want.Offset, "error", err)
-	if !errors.Is(err, ErrStorage) {
-		got.Err = fmt.Errorf("%w: %w", ErrStorage, err)
+	f.log.Error("the bucket does not give what the metadata names",
+		"topic", tp.Topic, "partition", tp.Partition, "offset", offset, "error", err)
+	if errors.Is(err, ErrStorage) {
+		return err
 	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
 // read answers whole batches from the wanted offset on.

@@ -46,16 +46,21 @@ type Item struct {
 // Sessions keeps the fetch sessions of one agent. A session is valid only on the agent, and for the principal, that it was made
 // by (rule R12).
 //
-// Bound: limit sessions; when all are in use within sessionRest, further fetches are answered without a session, which every client
-// understands.
+// Bound: limit sessions, and maxKept partitions in all of them; when all are in use within sessionRest, further fetches are
+// answered without a session, which every client understands.
 type Sessions struct {
 	limit int
+	most  int // partitions of all sessions: maxKept
 	now   func() time.Time
 
 	mu   sync.Mutex
 	byID map[int32]*session
 	used *list.List // of *session, the least recently used first
+	kept int        // partitions of all sessions
 }
+
+// maxKept bounds the partitions that all sessions remember: some 200 bytes each.
+const maxKept = 1_000_000
 
 // session is what the client need not repeat. Guarded by Sessions.mu, but for busy: the one request that uses it.
 type session struct {
@@ -78,7 +83,7 @@ type kept struct {
 
 // NewSessions makes an empty register of at most limit sessions.
 func NewSessions(limit int, now func() time.Time) *Sessions {
-	return &Sessions{limit: limit, now: now, byID: map[int32]*session{}, used: list.New()}
+	return &Sessions{limit: limit, most: maxKept, now: now, byID: map[int32]*session{}, used: list.New()}
 }
 
 // Turn is one fetch request within, or without, a session.
@@ -119,7 +124,13 @@ func (s *Sessions) Begin(principal string, byID bool, id, epoch int32, items []I
 	}
 	ses.last = s.now()
 	s.used.MoveToBack(ses.place)
+	before := ses.order.Len()
 	ses.update(items, forgotten)
+	s.kept += ses.order.Len() - before
+	if s.kept > s.most {
+		s.drop(ses) // the client begins anew, with everything it wants
+		return nil, ErrNoSession
+	}
 	t := &Turn{sessions: s, session: ses, principal: principal, Items: make([]Item, 0, ses.order.Len())}
 	for e := ses.order.Front(); e != nil; e = e.Next() {
 		t.Items = append(t.Items, e.Value.(*kept).Item)
@@ -198,6 +209,9 @@ func (t *Turn) Finish(got []Got) (id int32, listed []bool) {
 
 // create begins a session of the partitions of a full fetch, if there is room.
 func (s *Sessions) create(t *Turn, got []Got) int32 {
+	if s.kept+len(t.Items) > s.most {
+		return 0
+	}
 	if len(s.byID) >= s.limit {
 		oldest := s.used.Front()
 		if oldest == nil || s.now().Sub(oldest.Value.(*session).last) < sessionRest {
@@ -210,6 +224,7 @@ func (s *Sessions) create(t *Turn, got []Got) int32 {
 		ses.id = 1 + rand.Int32N(1<<31-2)
 	}
 	ses.update(t.Items, nil)
+	s.kept += ses.order.Len()
 	for i, it := range t.Items {
 		k := ses.items[it.Key].Value.(*kept)
 		k.watermark, k.logStart, k.listed = got[i].Watermark, got[i].LogStart, got[i].Err == nil
@@ -221,6 +236,7 @@ func (s *Sessions) create(t *Turn, got []Got) int32 {
 
 func (s *Sessions) drop(ses *session) {
 	delete(s.byID, ses.id)
+	s.kept -= ses.order.Len()
 	s.used.Remove(ses.place)
 }
 

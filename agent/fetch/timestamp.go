@@ -1,14 +1,18 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/leat-stream/leat/metadata"
-	"github.com/leat-stream/leat/metadata/state"
+	"math"
+	"slices"
+	"sync"
 
 	"github.com/leat-stream/leat/agent/batch"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+	"github.com/leat-stream/leat/objectstore"
 )
 
 // The timestamps with a meaning of their own in ListOffsets (ListOffsetsRequest.java; KIP-734, KIP-405, KIP-1005, KIP-1023).
@@ -30,119 +34,196 @@ type Position struct {
 // none is the answer when no record fits.
 var none = Position{Offset: -1, Timestamp: -1}
 
-// Position answers where a timestamp is in a partition: one of the special ones, or the first record, in the order of
-// offsets, whose timestamp is at least ts. It reads at a fresh index (R1). Nothing is tiered here in Kafka's sense: what
-// Kafka would call local is all there is, so the special timestamps of tiered storage answer as a Kafka without it does.
-func (f *Fetcher) Position(ctx context.Context, tp state.TopicPartition, ts int64, committed bool) (Position, error) {
-	var view state.View
-	var extent state.Extent
-	known, found := false, false
-	err := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) {
-		if view, known = r.View(tp, 0, 0); !known {
-			return
-		}
-		switch {
-		case ts == MaxTimestamp:
-			extent, found = r.MaxTimestamp(tp)
-		case ts >= 0:
-			extent, found = r.FirstAtOrAfter(tp, ts)
-		}
-	})
-	switch {
-	case err != nil:
-		return none, err
-	case !known:
-		return none, fmt.Errorf("%w: %s-%d", ErrUnknownTopic, tp.Topic, tp.Partition)
-	}
-	switch ts {
-	case Latest:
-		if committed {
-			return Position{Offset: view.Stable, Timestamp: -1}, nil
-		}
-		return Position{Offset: view.Watermark, Timestamp: -1}, nil
-	case Earliest, EarliestLocal:
-		return Position{Offset: view.LogStart, Timestamp: -1}, nil
-	case LatestTiered, EarliestPendingUpload:
-		return none, nil
-	}
-	if !found {
-		return none, nil
-	}
-	if ts == MaxTimestamp {
-		ts = extent.MaxTimestamp
-	}
-	return f.search(ctx, tp, view, extent, ts, committed)
+// Moment asks where a timestamp is in a partition: one of the special ones, or the first record, in the order of offsets,
+// whose timestamp is at least Timestamp.
+type Moment struct {
+	TP        state.TopicPartition
+	Timestamp int64
 }
 
-// search looks through extents, from the first that may hold a record at or after ts, until it finds it. More than one
-// is read only if the one that should hold it lies partly below the log start.
-func (f *Fetcher) search(ctx context.Context, tp state.TopicPartition, view state.View, e state.Extent, ts int64, committed bool) (Position, error) {
+// Positions answers one position, or error, for each moment, in order. All are of one fresh index (R1), whose proof is asked
+// for once. With committed, nothing at or above the last stable offset is answered. Nothing is tiered here in Kafka's sense: what
+// Kafka would call local is all there is, so the special timestamps of tiered storage answer as a Kafka without it does.
+func (f *Fetcher) Positions(ctx context.Context, moments []Moment, committed bool) ([]Position, []error) {
+	positions, errs := make([]Position, len(moments)), make([]error, len(moments))
+	searches := make([]search, len(moments))
+	err := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) {
+		for i, m := range moments {
+			positions[i], searches[i], errs[i] = begin(r, m, committed)
+		}
+	})
+	if err != nil {
+		for i := range errs {
+			positions[i], errs[i] = none, err
+		}
+		return positions, errs
+	}
+	slots := make(chan struct{}, f.cfg.Parallel)
+	var wg sync.WaitGroup
+	for i := range searches {
+		if searches[i].want == nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			positions[i], errs[i] = f.search(ctx, &searches[i])
+			<-slots
+		})
+	}
+	wg.Wait()
+	return positions, errs
+}
+
+// begin answers a moment from the metadata alone, or the search that must look into records.
+func begin(r state.Reader, m Moment, committed bool) (Position, search, error) {
+	view, known := r.View(m.TP, 0, 0)
+	if !known {
+		return none, search{}, fmt.Errorf("%w: %s-%d", ErrUnknownTopic, m.TP.Topic, m.TP.Partition)
+	}
 	end := view.Watermark
 	if committed {
 		end = view.Stable
 	}
-	for from := e.Base; ; {
+	switch {
+	case m.Timestamp == Latest:
+		return Position{Offset: end, Timestamp: -1}, search{}, nil
+	case m.Timestamp == Earliest, m.Timestamp == EarliestLocal:
+		return Position{Offset: view.LogStart, Timestamp: -1}, search{}, nil
+	case m.Timestamp == MaxTimestamp:
+		return none, newest(r, m.TP, view.LogStart, end), nil
+	case m.Timestamp < 0:
+		return none, search{}, nil
+	}
+	e, found := r.FirstAtOrAfter(m.TP, m.Timestamp)
+	if !found {
+		return none, search{}, nil
+	}
+	return none, search{
+		tp: m.TP, from: max(e.Base, view.LogStart), end: end, first: true, least: m.Timestamp,
+		want: func(e state.Extent) bool { return e.MaxTimestamp >= m.Timestamp },
+	}, nil
+}
+
+// newest begins the search for the record with the greatest timestamp. The extents tell which has it, unless the greatest of the
+// first one may be below the log start: then what is left of that one competes with the best of the others.
+func newest(r state.Reader, tp state.TopicPartition, logStart, end int64) search {
+	best, found := r.MaxTimestamp(tp)
+	if !found {
+		return search{}
+	}
+	s := search{tp: tp, from: best.Base, end: end, least: best.MaxTimestamp, first: true}
+	s.want = func(e state.Extent) bool { return e.Base == best.Base }
+	if best.Base >= logStart {
+		return s
+	}
+	view, _ := r.View(tp, logStart, math.MaxInt64)
+	s.from, s.first = logStart, false
+	rest := slices.MaxFunc(append(slices.Clone(view.Extents[1:]), state.Extent{MaxTimestamp: math.MinInt64}), func(a, b state.Extent) int {
+		return cmp.Compare(a.MaxTimestamp, b.MaxTimestamp) // of equals, MaxFunc takes the first
+	})
+	s.want = func(e state.Extent) bool { return e.Base < logStart || e.Base == rest.Base }
+	return s
+}
+
+// search looks for one record in [from, end) of the extents that want answers true for: with first, the first whose timestamp is at
+// least least; else the first of those with the greatest timestamp.
+type search struct {
+	tp        state.TopicPartition
+	from, end int64
+	want      func(state.Extent) bool // nil: nothing to search
+	first     bool
+	least     int64
+}
+
+// searchBytes is read at once by a search, and viewBytes planned.
+const (
+	searchBytes = 1 << 20
+	viewBytes   = 64 << 20
+)
+
+// search reads forward until it knows.
+func (f *Fetcher) search(ctx context.Context, s *search) (Position, error) {
+	found := none
+	fresh := metadata.Local()
+	for {
 		var p plan
 		known := false
-		err := f.meta.Ask(ctx, metadata.Local(), func(r state.Reader) {
-			p.view, known = r.View(tp, max(from, view.LogStart), searchBytes)
-		})
-		if err != nil {
-			return none, err
-		}
-		if !known {
-			return none, fmt.Errorf("%w: %s-%d", ErrUnknownTopic, tp.Topic, tp.Partition)
-		}
-		p.end = end
-		if len(p.view.Extents) == 0 {
-			return none, nil
-		}
-		want := Want{TP: tp, Offset: max(from, view.LogStart), MaxBytes: searchBytes}
-		records, err := f.read(ctx, &p, want, searchBytes, true)
-		if err != nil && len(records) == 0 {
-			if errors.Is(err, ErrStorage) || ctx.Err() != nil {
-				return none, err
+		err := f.meta.Ask(ctx, fresh, func(r state.Reader) {
+			if p.view, known = r.View(s.tp, s.from, viewBytes); known && s.from < p.view.LogStart { // it moved on
+				s.from = p.view.LogStart
+				p.view, known = r.View(s.tp, s.from, viewBytes)
 			}
-			return none, fmt.Errorf("%w: %w", ErrStorage, err)
+		})
+		switch {
+		case err != nil:
+			return none, err
+		case !known:
+			return none, fmt.Errorf("%w: %s-%d", ErrUnknownTopic, s.tp.Topic, s.tp.Partition)
+		case len(p.view.Extents) == 0 || s.from >= s.end:
+			return found, nil
 		}
+		at := slices.IndexFunc(p.view.Extents, s.want)
+		if at < 0 {
+			s.from = p.view.Extents[len(p.view.Extents)-1].Last + 1
+			continue
+		}
+		p.view.Extents, p.end = p.view.Extents[at:at+1], s.end
+		s.from = max(s.from, p.view.Extents[0].Base)
+		records, err := f.read(ctx, &p, Want{TP: s.tp, Offset: s.from}, searchBytes, true)
 		if len(records) == 0 {
-			return none, nil
+			if errors.Is(err, objectstore.ErrNotFound) && !fresh.IsFresh() { // R4: it may have been merged away
+				fresh = metadata.Fresh()
+				continue
+			}
+			if err != nil {
+				return none, f.unreadable(ctx, s.tp, s.from, err)
+			}
+			return found, nil
 		}
-		found, next, err := scan(records.Bytes(), max(from, view.LogStart), ts)
-		if err != nil || found != none {
-			return found, err
+		fresh = metadata.Local()
+		done, err := s.scan(records.Bytes(), &found)
+		if err != nil {
+			return none, f.unreadable(ctx, s.tp, s.from, err)
 		}
-		from = next
+		if done {
+			return found, nil
+		}
 	}
 }
 
-// searchBytes is read at once by a search for a timestamp.
-const searchBytes = 4 << 20
-
-// scan looks for the first record at or after ts, and offset from. next is the offset after the last record looked at.
-func scan(records []byte, from, ts int64) (found Position, next int64, err error) {
-	found = none
-	var inner error
-	err = batch.Split(records, func(_ int, v batch.View) bool {
-		next = v.LastOffset() + 1
-		if v.MaxTimestamp() < ts {
-			return true
+// scan looks at records, which begin at or before from, and moves from behind them.
+func (s *search) scan(records []byte, found *Position) (done bool, err error) {
+	splitErr := batch.Split(records, func(_ int, v batch.View) bool {
+		if s.better(v.MaxTimestamp(), found) {
+			done, err = s.scanBatch(v, found)
 		}
-		for r, recordErr := range v.Records(0) {
-			if recordErr != nil {
-				inner = fmt.Errorf("%w: %w", ErrStorage, recordErr)
-				return false
-			}
-			offset := v.BaseOffset() + int64(r.OffsetDelta)
-			if at := v.Timestamp(r); at >= ts && offset >= from {
-				found = Position{Offset: offset, Timestamp: at}
-				return false
-			}
-		}
-		return true
+		s.from = v.LastOffset() + 1
+		return !done && err == nil
 	})
-	if err == nil {
-		err = inner
+	return done, errors.Join(err, splitErr)
+}
+
+func (s *search) scanBatch(v batch.View, found *Position) (done bool, err error) {
+	for r, err := range v.Records(0) {
+		if err != nil {
+			return false, fmt.Errorf("%w: batch at offset %d: %w", ErrStorage, v.BaseOffset(), err)
+		}
+		offset, at := v.BaseOffset()+int64(r.OffsetDelta), v.Timestamp(r)
+		if offset < s.from || !s.better(at, found) {
+			continue
+		}
+		*found = Position{Offset: offset, Timestamp: at}
+		if s.first {
+			return true, nil
+		}
 	}
-	return found, next, err
+	return false, nil
+}
+
+// better reports whether a record with that timestamp would be the answer so far.
+func (s *search) better(timestamp int64, found *Position) bool {
+	if s.first {
+		return timestamp >= s.least
+	}
+	return found.Offset < 0 || timestamp > found.Timestamp
 }
