@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -11,7 +12,8 @@ import (
 // Images keeps snapshots of the metadata in the bucket: shards, and manifests that name them. Both are immutable and have
 // random names, so that replicas that snapshot at the same time never meet. Safe for concurrent use.
 //
-// The store given to NewImages should retry: every method is idempotent, and is repeated by nobody else.
+// The store given to NewImages should retry what certainly had no effect: every method is idempotent, and nobody above repeats
+// it. A put whose outcome is unknown is repeated here.
 type Images struct {
 	store objectstore.Store
 	keys  objectstore.Keys
@@ -22,8 +24,7 @@ func NewImages(store objectstore.Store, keys objectstore.Keys) *Images {
 	return &Images{store: store, keys: keys}
 }
 
-// PutShard stores a shard that the image at index is the first to need. The name is fresh, so a shard that is there already is
-// the answer of an earlier try.
+// PutShard stores a shard that the image at index is the first to need, under an id that nobody else has.
 func (i *Images) PutShard(ctx context.Context, index uint64, id [16]byte, body []byte) error {
 	return i.put(ctx, i.keys.SnapshotShard(index, id), body)
 }
@@ -67,11 +68,21 @@ func (i *Images) Sweep(ctx context.Context, garbage func(index uint64, manifest 
 	return nil
 }
 
+// putAttempts bounds how often one object is put: with thousands of shards, a rare lost answer must not cost the snapshot.
+const putAttempts = 4
+
+// put sends the same bytes under the same name until one attempt succeeds. The name is random and fresh, so an object that is
+// there already is what an earlier attempt left.
 func (i *Images) put(ctx context.Context, key string, body []byte) error {
-	if _, err := i.store.Put(ctx, key, objectstore.NewBody(body), objectstore.IfAbsent()); err != nil {
-		return fmt.Errorf("write snapshot %s: %w", key, err)
+	for attempt := 0; ; attempt++ {
+		_, err := i.store.Put(ctx, key, objectstore.NewBody(body), objectstore.IfAbsent())
+		if err == nil || errors.Is(err, objectstore.ErrLost) {
+			return nil
+		}
+		if final(err) || attempt+1 == putAttempts || pause(ctx, attempt) != nil {
+			return fmt.Errorf("write snapshot %s: %w", key, err)
+		}
 	}
-	return nil
 }
 
 func (i *Images) get(ctx context.Context, key string) ([]byte, error) {
