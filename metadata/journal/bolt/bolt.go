@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -53,8 +54,8 @@ var _ journal.Journal = (*Journal)(nil)
 // Open opens the journal file at path, or makes one with a fresh cluster id if there is none. ErrInUse, at once, if another
 // process has it; ErrNoHead if the file is a bbolt file, but not a journal; ErrCorrupt if it is not a bbolt file.
 func Open(path string) (*Journal, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make journal file: %w", err)
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("make folder of journal file: %w", err)
 	}
 	// The smallest timeout makes bbolt try its lock once instead of waiting for ever.
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 1, FreelistType: bbolt.FreelistMapType})
@@ -75,13 +76,11 @@ func Open(path string) (*Journal, error) {
 
 // prepare writes the head of a file that has nothing in it, or checks the one that is there.
 func (j *Journal) prepare() error {
-	fresh := false
 	err := j.db.Update(func(tx *bbolt.Tx) error {
 		if first, _ := tx.Cursor().First(); first != nil {
 			_, err := readHead(tx)
 			return err
 		}
-		fresh = true
 		meta, err := tx.CreateBucket(metaName)
 		if err != nil {
 			return err
@@ -93,21 +92,41 @@ func (j *Journal) prepare() error {
 		rand.Read(h.Cluster[:])
 		return meta.Put(headKey, journal.EncodeHead(h))
 	})
+	// bbolt has synced the file, but not the folder that names it. That the file is there already does not help: whoever made it
+	// may have been killed just before this.
+	if err == nil {
+		err = syncDir(filepath.Dir(j.path))
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", j.path, err)
 	}
-	if !fresh {
+	return nil
+}
+
+// makeDir makes a folder and what is missing above it, durably: a power cut must not take the journal with its folder.
+func makeDir(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
 	}
-	// bbolt has synced the file, but not the folder that names it.
-	dir, err := os.Open(filepath.Dir(j.path))
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+// syncDir puts the names in a folder on the disk.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("sync folder of journal file: %w", err)
+		return err
 	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("sync folder of journal file: %w", err)
-	}
-	return nil
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Close gives the file back. No other method may be running or be called afterwards.
