@@ -21,6 +21,8 @@ func (r *Replica) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-r.snaps.lost:
+			return err
 		case <-r.snaps.wanted:
 			r.takeImage()
 			continue
@@ -165,7 +167,7 @@ func (r *Replica) proveTip(ctx context.Context, waiters []*waiter) error {
 	case errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrTrimmed):
 		// Somebody else appended: this replica leads no more.
 		return fmt.Errorf("%w (found beyond journal index %d)", metadata.ErrFenced, r.applied.Load())
-	case errors.Is(err, journal.ErrNoHead):
+	case errors.Is(err, journal.ErrNoHead), errors.Is(err, journal.ErrMismatch):
 		return err
 	}
 	r.release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))

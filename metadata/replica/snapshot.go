@@ -43,6 +43,7 @@ type snapshotter struct {
 	wanted chan struct{} // asks the replica's goroutine for an image
 	jobs   chan job      // holds at most one image
 	notes  chan *call    // NoteTrim commands for the replica's goroutine
+	lost   chan error    // holds at most one: head is missing or another cluster's (J6), so the replica must stop
 
 	limit int64 // journal bytes between two snapshots
 	bytes int64 // since the last image; owned by the replica's goroutine
@@ -60,7 +61,7 @@ type job struct {
 func newSnapshotter(j journal.Journal, images Images, limit int64, log *slog.Logger, m *metrics) *snapshotter {
 	return &snapshotter{
 		journal: j, images: images, log: log, metrics: m, limit: limit,
-		wanted: make(chan struct{}, 1), jobs: make(chan job, 1), notes: make(chan *call, 1),
+		wanted: make(chan struct{}, 1), jobs: make(chan job, 1), notes: make(chan *call, 1), lost: make(chan error, 1),
 	}
 }
 
@@ -93,7 +94,8 @@ func (r *Replica) isFence(index uint64) bool {
 	return r.st.Reader().Fence(index)
 }
 
-// run works until ctx ends. A snapshot that fails costs nothing but a longer journal: the next one tries again.
+// run works until ctx ends, or head is found missing. A snapshot that fails for another reason costs nothing but a longer
+// journal: the next one tries again.
 func (s *snapshotter) run(ctx context.Context) {
 	for {
 		select {
@@ -103,6 +105,10 @@ func (s *snapshotter) run(ctx context.Context) {
 			began := time.Now()
 			outcome, err := s.snapshot(ctx, j)
 			if ctx.Err() != nil {
+				return
+			}
+			if errors.Is(err, journal.ErrNoHead) || errors.Is(err, journal.ErrMismatch) {
+				s.lost <- err
 				return
 			}
 			if err != nil {

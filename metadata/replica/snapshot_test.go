@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
@@ -202,5 +204,24 @@ func TestAMissingShardIsSaidAndNothingIsServed(t *testing.T) {
 	_, err = replica.Open(t.Context(), w.config(), j, object.NewImages(w.store.Objects(), w.keys), slog.New(slog.DiscardHandler), nil)
 	if err == nil || !strings.Contains(err.Error(), "shard") && !strings.Contains(err.Error(), objectstore.ErrNotFound.Error()) {
 		t.Fatalf("opened with a missing shard: %v", err)
+	}
+}
+
+func TestJ6ALeaderStopsOnceItFindsThatHeadIsMissing(t *testing.T) {
+	w := newWorld(t)
+	p := w.run(often)
+	w.grow(p, 1)
+	w.store.Script(fake.Rule{Op: fake.Get, Key: "c/head", Fault: fake.Refuse, Err: objectstore.ErrNotFound, Count: -1})
+	for i := 0; ; i++ {
+		if _, err := p.create(t.Context(), fmt.Sprintf("later-%d", i)); err != nil {
+			break
+		}
+		if i > 10_000 {
+			t.Fatal("it goes on without a head")
+		}
+	}
+	<-p.ended
+	if !errors.Is(p.err, journal.ErrNoHead) {
+		t.Fatalf("it stopped because of: %v", p.err)
 	}
 }
