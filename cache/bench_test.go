@@ -44,6 +44,20 @@ func benchmarkRead(b *testing.B, c *Cache, size int64) {
 	}
 }
 
+// BenchmarkCompact is what moves an object of many small batches from the window to the lower tiers.
+func BenchmarkCompact(b *testing.B) {
+	var parts [][]byte
+	for range 64 {
+		parts = append(parts, make([]byte, 16<<10))
+	}
+	c := split(benchKey, parts, 1<<20)[0]
+	b.ReportAllocs()
+	b.SetBytes(c.size)
+	for b.Loop() {
+		c.compact()
+	}
+}
+
 func BenchmarkHitParallel(b *testing.B) {
 	c := open(b, Default(), zeros)
 	c.Put(benchKey, [][]byte{make([]byte, 8<<20)})
