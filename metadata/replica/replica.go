@@ -32,6 +32,7 @@ type Config struct {
 	Queue         int              // calls of Do waiting at most; beyond, callers wait
 	CheckEvery    uint64           // entries between two state hashes in the journal
 	SnapshotBytes int64            // journal bytes after which a snapshot is taken
+	SnapshotAfter int64            // entries after which one is taken: each costs a start a request to the bucket
 	WatchChanges  int              // changes remembered for watchers; one who is further behind gets state.ChangeAll
 	Clock         func() time.Time // only for times inside commands that the replica itself issues
 }
@@ -40,13 +41,14 @@ type Config struct {
 func Default() Config {
 	return Config{
 		EntryCommands: 512, EntryBytes: 1 << 20, Queue: 1024, CheckEvery: 256,
-		SnapshotBytes: 16 << 20, WatchChanges: 1 << 16, Clock: time.Now,
+		SnapshotBytes: 16 << 20, SnapshotAfter: 8192, WatchChanges: 1 << 16, Clock: time.Now,
 	}
 }
 
 // Validate refuses bounds that could not work.
 func (c Config) Validate() error {
-	if c.EntryCommands < 1 || c.EntryBytes < 1 || c.Queue < 1 || c.CheckEvery < 1 || c.SnapshotBytes < 1 || c.WatchChanges < 1 {
+	if c.EntryCommands < 1 || c.EntryBytes < 1 || c.Queue < 1 || c.CheckEvery < 1 || c.SnapshotBytes < 1 || c.SnapshotAfter < 1 ||
+		c.WatchChanges < 1 {
 		return fmt.Errorf("replica: every bound must be at least 1: %+v", c)
 	}
 	if c.Clock == nil {
@@ -76,7 +78,7 @@ type Replica struct {
 	fresh chan *waiter  // callers that want proof of freshness
 	hub   *hub          // changes, for watchers and for reads at an index
 	snaps *snapshotter  // images, trim and sweep
-	dead  chan struct{} // closed when Run has ended
+	dead  chan struct{} // closed when nothing is served any more
 	why   error         // set before dead is closed
 }
 
@@ -100,7 +102,7 @@ func Open(ctx context.Context, cfg Config, j journal.Journal, images Images, log
 		calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue),
 		hub: newHub(cfg.WatchChanges), dead: make(chan struct{}),
 	}
-	r.snaps = newSnapshotter(j, images, cfg.SnapshotBytes, log, r.metrics)
+	r.snaps = newSnapshotter(j, images, cfg, log, r.metrics)
 	if err := r.lead(ctx); err != nil {
 		return nil, err
 	}
@@ -191,14 +193,14 @@ func (r *Replica) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.snaps.run(snapsCtx) })
 	err := r.serve(ctx)
-	stop()
-	wg.Wait()
 	r.why = metadata.ErrStopped
 	if err != nil {
 		r.why = err
 	}
-	close(r.dead)
+	close(r.dead) // first: who was fenced, or failed to apply an entry, has nothing to say, however long a snapshot still takes
 	r.hub.stop()
+	stop()
+	wg.Wait()
 	return err
 }
 

@@ -45,8 +45,9 @@ type snapshotter struct {
 	notes  chan *call    // NoteTrim commands for the replica's goroutine
 	lost   chan error    // holds at most one: head is missing or another cluster's (J6), so the replica must stop
 
-	limit int64 // journal bytes between two snapshots
-	bytes int64 // since the last image; owned by the replica's goroutine
+	limit Config // SnapshotBytes and SnapshotAfter between two snapshots
+
+	bytes, entries int64 // since the last image; owned by the replica's goroutine
 
 	base *manifest // newest that is known to be published; owned by run once it has begun
 }
@@ -58,19 +59,21 @@ type job struct {
 	fence   func(index uint64) bool
 }
 
-func newSnapshotter(j journal.Journal, images Images, limit int64, log *slog.Logger, m *metrics) *snapshotter {
+func newSnapshotter(j journal.Journal, images Images, limit Config, log *slog.Logger, m *metrics) *snapshotter {
 	return &snapshotter{
 		journal: j, images: images, log: log, metrics: m, limit: limit,
 		wanted: make(chan struct{}, 1), jobs: make(chan job, 1), notes: make(chan *call, 1), lost: make(chan error, 1),
 	}
 }
 
-// grow counts journal bytes, and asks for an image when they are enough.
+// grow counts an entry of n bytes, and asks for an image when there are enough.
 func (s *snapshotter) grow(n int64) {
-	if s.bytes += n; s.bytes < s.limit {
+	s.bytes += n
+	s.entries++
+	if s.bytes < s.limit.SnapshotBytes && s.entries < s.limit.SnapshotAfter {
 		return
 	}
-	s.bytes = 0
+	s.bytes, s.entries = 0, 0
 	select {
 	case s.wanted <- struct{}{}:
 	default:

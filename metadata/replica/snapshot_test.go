@@ -195,8 +195,7 @@ func TestAMissingShardIsSaidAndNothingIsServed(t *testing.T) {
 	p.stop()
 	for _, name := range w.names(w.keys.SnapshotPrefix()) {
 		if _, manifest, _, _ := w.keys.ParseSnapshot(name); !manifest {
-			must(t, w.store.Objects().Delete(t.Context(), name))
-			break
+			must(t, w.store.Objects().Delete(t.Context(), name)) // all of them: some may wait to be swept
 		}
 	}
 	j, err := object.Open(t.Context(), w.store, w.keys)
@@ -224,4 +223,13 @@ func TestJ6ALeaderStopsOnceItFindsThatHeadIsMissing(t *testing.T) {
 	if !errors.Is(p.err, journal.ErrNoHead) {
 		t.Fatalf("it stopped because of: %v", p.err)
 	}
+}
+
+func TestManySmallEntriesMakeASnapshotToo(t *testing.T) {
+	w := newWorld(t)
+	p := w.run(func(c *replica.Config) { c.SnapshotAfter = 10 })
+	for i := range 20 {
+		p.mustCreate(t, fmt.Sprintf("topic-%d", i))
+	}
+	waitFor(t, func() bool { snapshot, _ := w.snapshot(); return snapshot >= 10 })
 }
