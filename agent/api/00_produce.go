@@ -63,21 +63,31 @@ func produceParts(ctx context.Context, s *Server, r wire.Request, req *kmsg.Prod
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {
 		refs[i] = topicRef(r.Version >= 13, t.Topic, t.TopicID)
+		for _, p := range t.Partitions {
+			refs[i].Partition = max(refs[i].Partition, p.Partition)
+		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
 	type place struct {
-		ref       topics.Ref
+		name      string
+		id        [16]byte
 		partition int32
 	}
-	seen := make(map[place]int)
-	var parts []produce.Part
-	var slots []produceSlot
+	count := 0
+	for i := range req.Topics {
+		count += len(req.Topics[i].Partitions)
+	}
+	seen := make(map[place]int, count)
+	parts := make([]produce.Part, 0, count)
+	slots := make([]produceSlot, 0, count)
+	resp.Topics = make([]kmsg.ProduceResponseTopic, 0, len(req.Topics))
 	for i, t := range req.Topics {
 		rt := kmsg.NewProduceResponseTopic()
+		rt.Partitions = make([]kmsg.ProduceResponseTopicPartition, 0, len(t.Partitions))
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
 			part := partOf(found[i], errs[i], r.Version, p)
-			at := place{ref: refs[i], partition: p.Partition}
+			at := place{name: t.Topic, id: t.TopicID, partition: p.Partition}
 			if earlier, twice := seen[at]; twice {
 				parts[earlier] = part
 				continue
@@ -114,8 +124,10 @@ func partOf(t topics.Found, err error, version int16, p kmsg.ProduceRequestTopic
 		part.Rules.TimestampType = batch.LogAppendTime
 	}
 	part.SegmentBytes = int64(c.SegmentBytes)
-	if codec, err := batch.ParseCodec(c.Compression); err == nil { // "producer" is none of the codecs
-		part.Recompress, part.Codec, part.Level = true, codec, c.CompressionLevel
+	if c.Compression != "producer" { // that is none of the codecs
+		if codec, err := batch.ParseCodec(c.Compression); err == nil {
+			part.Recompress, part.Codec, part.Level = true, codec, c.CompressionLevel
+		}
 	}
 	return part
 }

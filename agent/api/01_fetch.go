@@ -136,6 +136,7 @@ func fetchTopics(ctx context.Context, s *Server, version int16, items []fetch.It
 			index[ref] = n
 			refs = append(refs, ref)
 		}
+		refs[n].Partition = max(refs[n].Partition, it.Partition)
 		of[i] = n
 	}
 	found, errs := s.Catalog.Find(ctx, refs)

@@ -37,6 +37,7 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 		refs[i] = topics.Ref{Name: t.Topic}
 		for _, p := range t.Partitions {
 			mentions[place{t.Topic, p.Partition}]++
+			refs[i].Partition = max(refs[i].Partition, p.Partition)
 		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)

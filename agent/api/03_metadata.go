@@ -84,6 +84,7 @@ func namedTopics(ctx context.Context, s *Server, version int16, req *kmsg.Metada
 		refs = append(refs, n.ref)
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
+	var missing []string
 	for i := range list {
 		n := &list[i]
 		if n.err != nil {
@@ -91,8 +92,13 @@ func namedTopics(ctx context.Context, s *Server, version int16, req *kmsg.Metada
 		}
 		n.found, n.err = found[i], errs[i]
 		if n.err != nil && n.ref.ID.IsZero() && create && code(n.err) == kerr.UnknownTopicOrPartition.Code {
-			if err := s.Catalog.AutoCreate(ctx, n.ref.Name); err != nil {
-				s.Log.Debug("topic was not made for a client that asked for it", "topic", n.ref.Name, "error", err)
+			missing = append(missing, n.ref.Name)
+		}
+	}
+	if len(missing) > 0 {
+		for i, err := range s.Catalog.AutoCreate(ctx, missing) {
+			if err != nil {
+				s.Log.Debug("topic was not made for a client that asked for it", "topic", missing[i], "error", err)
 			}
 		}
 	}

@@ -23,6 +23,9 @@ func offsetCommit(ctx context.Context, s *Server, r wire.Request, req *kmsg.Offs
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {
 		refs[i] = topicRef(r.Version >= 10, t.Topic, t.TopicID)
+		for _, p := range t.Partitions {
+			refs[i].Partition = max(refs[i].Partition, p.Partition)
+		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
 	commit := group.CommitRequest{Group: req.Group, Member: req.MemberID, Instance: text(req.InstanceID), Generation: req.Generation}

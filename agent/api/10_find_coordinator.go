@@ -31,6 +31,11 @@ func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.Fin
 	for _, key := range keys {
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
 		c.Key, c.NodeID, c.Host, c.Port = key, node, host, port
+		c.ErrorMessage = new(string)
+		if r.Version < 4 { // where Kafka answers the name of the error, even of none; version 0 has no place for it
+			none := "NONE"
+			c.ErrorMessage = &none
+		}
 		if err := coordinated(req.CoordinatorType); err != nil {
 			c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage = -1, "", -1, err.code, &err.text
 		}

@@ -20,33 +20,47 @@ func createTopics(ctx context.Context, s *Server, _ wire.Request, req *kmsg.Crea
 	for _, t := range req.Topics {
 		mentions[t.Topic]++
 	}
-	room := int32(topics.MaxPartitions)
+	room := int64(topics.MaxPartitions)
+	var specs []topics.Spec
+	var slots []int // of the specs in the answer
 	for _, t := range req.Topics {
 		n := mentions[t.Topic]
 		if n == 0 {
 			continue // answered already
 		}
 		delete(mentions, t.Topic)
-		rt := kmsg.NewCreateTopicsResponseTopic()
-		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Topic, -1, -1
-		rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
-		var found topics.Found
-		err := errDuplicateTopic
-		if n == 1 {
-			if room -= max(t.NumPartitions, 1); room < 0 {
-				err = &topics.Error{Kind: topics.KindPolicy, Message: "Excessively large number of partitions per request."}
-			} else {
-				found, err = s.Catalog.Create(ctx, specOf(t), req.ValidateOnly)
-			}
+		var err error
+		if room -= int64(max(t.NumPartitions, 1)); room < 0 {
+			err = &topics.Error{Kind: topics.KindPolicy, Message: "Excessively large number of partitions per request."}
 		}
-		rt.ErrorCode, rt.ErrorMessage = code(err), message(err)
+		if n > 1 {
+			err = errDuplicateTopic
+		}
 		if err == nil {
-			rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = found.ID, found.Partitions, found.ReplicationFactor
-			rt.Configs = createdConfigs(found)
+			specs = append(specs, specOf(t))
+			slots = append(slots, len(resp.Topics))
 		}
-		resp.Topics = append(resp.Topics, rt)
+		resp.Topics = append(resp.Topics, createdTopic(t.Topic, topics.Created{Err: err}))
+	}
+	if len(specs) == 0 {
+		return resp
+	}
+	for i, created := range s.Catalog.Create(ctx, specs, req.ValidateOnly) {
+		resp.Topics[slots[i]] = createdTopic(specs[i].Name, created)
 	}
 	return resp
+}
+
+func createdTopic(name string, created topics.Created) kmsg.CreateTopicsResponseTopic {
+	rt := kmsg.NewCreateTopicsResponseTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, -1, -1
+	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
+	rt.ErrorCode, rt.ErrorMessage = adminCode(created.Err), message(created.Err)
+	if created.Err == nil && created.Config != nil {
+		rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = created.ID, created.Partitions, created.ReplicationFactor
+		rt.Configs = createdConfigs(created.Found)
+	}
+	return rt
 }
 
 func specOf(t kmsg.CreateTopicsRequestTopic) topics.Spec {

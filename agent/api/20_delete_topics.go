@@ -7,7 +7,6 @@ import (
 
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/wire"
-	"github.com/leat-stream/leat/metadata/state"
 )
 
 // DeleteTopics, versions 1 to 6: by name, and by id from 6 on.
@@ -26,6 +25,8 @@ func deleteTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.Dele
 	for _, t := range wanted {
 		mentions[refOf(t)]++
 	}
+	var refs []topics.Ref
+	var slots []int // of the refs in the answer
 	for _, t := range wanted {
 		ref := refOf(t)
 		rt := kmsg.NewDeleteTopicsResponseTopic()
@@ -41,14 +42,21 @@ func deleteTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.Dele
 		case n > 1:
 			err = errDuplicateTopic
 		default:
-			var deleted state.Topic
-			if deleted, err = s.Catalog.Delete(ctx, ref); err == nil {
-				rt.Topic, rt.TopicID = &deleted.Name, deleted.ID
-			}
+			refs = append(refs, ref)
+			slots = append(slots, len(resp.Topics))
 		}
 		delete(mentions, ref)
 		rt.ErrorCode, rt.ErrorMessage = code(err), message(err)
 		resp.Topics = append(resp.Topics, rt)
+	}
+	if len(refs) == 0 {
+		return resp
+	}
+	for i, deleted := range s.Catalog.Delete(ctx, refs) {
+		rt := &resp.Topics[slots[i]]
+		if rt.ErrorCode, rt.ErrorMessage = adminCode(deleted.Err), message(deleted.Err); deleted.Err == nil {
+			rt.Topic, rt.TopicID = &deleted.Name, deleted.ID
+		}
 	}
 	return resp
 }

@@ -21,6 +21,9 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {
 		refs[i] = topics.Ref{Name: t.Topic}
+		for _, p := range t.Partitions {
+			refs[i].Partition = max(refs[i].Partition, p.Partition)
+		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
 	var moments []fetch.Moment

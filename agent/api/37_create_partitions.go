@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/leat-stream/leat/agent/wire"
@@ -33,7 +34,10 @@ func createPartitions(ctx context.Context, s *Server, _ wire.Request, req *kmsg.
 			err = s.Catalog.Extend(ctx, t.Topic, t.Count, assignments, req.ValidateOnly)
 		}
 		rt := kmsg.NewCreatePartitionsResponseTopic()
-		rt.Topic, rt.ErrorCode, rt.ErrorMessage = t.Topic, code(err), message(err)
+		rt.Topic, rt.ErrorCode, rt.ErrorMessage = t.Topic, adminCode(err), message(err)
+		if rt.ErrorCode == kerr.UnknownTopicOrPartition.Code { // for which Kafka has no text here
+			rt.ErrorMessage = nil
+		}
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp

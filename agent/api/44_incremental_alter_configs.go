@@ -33,7 +33,7 @@ func incrementalAlterConfigs(ctx context.Context, s *Server, _ wire.Request, req
 			err = alterResource(ctx, s, r, req.ValidateOnly)
 		}
 		rr := kmsg.NewIncrementalAlterConfigsResponseResource()
-		rr.ResourceType, rr.ResourceName, rr.ErrorCode, rr.ErrorMessage = r.ResourceType, r.ResourceName, code(err), message(err)
+		rr.ResourceType, rr.ResourceName, rr.ErrorCode, rr.ErrorMessage = r.ResourceType, r.ResourceName, adminCode(err), message(err)
 		resp.Resources = append(resp.Resources, rr)
 	}
 	return resp

@@ -32,6 +32,9 @@ func describeTopicPartitions(ctx context.Context, s *Server, r wire.Request, req
 		rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
 		rt.ErrorCode, rt.Topic, rt.TopicID = code(t.err), t.name, t.found.ID
 		rt.IsInternal, rt.AuthorizedOperations = topics.Internal(*t.name), topicOperations
+		if rt.ErrorCode == kerr.InvalidRequest.Code {
+			rt.AuthorizedOperations = noOperations
+		}
 		first := int32(0)
 		if req.Cursor != nil && req.Cursor.Topic == *t.name {
 			first = req.Cursor.Partition

@@ -38,6 +38,7 @@ var sentinels = []struct {
 	{group.ErrRebalanceInProgress, kerr.RebalanceInProgress},
 	{group.ErrInconsistentProtocol, kerr.InconsistentGroupProtocol},
 	{group.ErrInvalidSessionTimeout, kerr.InvalidSessionTimeout},
+	{group.ErrInvalidRequest, kerr.InvalidRequest},
 	{group.ErrInvalidGroupID, kerr.InvalidGroupID},
 	{group.ErrMemberIDRequired, kerr.MemberIDRequired},
 	{group.ErrGroupFull, kerr.GroupMaxSizeReached},
@@ -111,6 +112,14 @@ func code(err error) int16 {
 		}
 	}
 	return kerr.UnknownServerError.Code
+}
+
+// adminCode is code for calls of administrators, who ask the controller: what was certainly not applied they ask it again.
+func adminCode(err error) int16 {
+	if c := code(err); c != kerr.NotLeaderForPartition.Code {
+		return c
+	}
+	return kerr.NotController.Code
 }
 
 func kafkaCode(e *kerr.Error) int16 {

@@ -83,24 +83,34 @@ type Found struct {
 type Ref struct {
 	Name string
 	ID   state.UUID // wins over the name unless zero
+	// Partition is the highest that will be asked for: a topic that has fewer is looked for at a fresh index, too.
+	Partition int32
 }
 
+// possible reports whether there can be such a topic.
+func (r Ref) possible() bool { return !r.ID.IsZero() || CheckName(r.Name) == nil }
+
 // Find looks the topics up, in order. What is not found is looked for once more at a fresh index (rule R7); what is not there
-// either has an *Error of KindUnknown or KindUnknownID, and a name that no topic can have one of KindInvalidName.
+// either, or has a name that no topic can have, has an *Error of KindUnknown or KindUnknownID. A topic that is found may still have
+// no partition Ref.Partition: then that is certain.
 func (c *Catalog) Find(ctx context.Context, refs []Ref) ([]Found, []error) {
 	found, errs := make([]Found, len(refs)), make([]error, len(refs))
+	certain := make([]bool, len(refs))
 	missing := 0
 	look := func(r state.Reader) {
 		missing = 0
 		for i, ref := range refs {
-			if found[i].Config != nil {
+			if certain[i] {
 				continue
 			}
+			found[i] = Found{}
 			if t, ok := lookup(r, ref); ok {
 				found[i] = Found{Topic: t, Config: c.resolve(r, t)}
-				continue
 			}
-			missing++
+			certain[i] = ref.Partition < found[i].Partitions || !ref.possible()
+			if !certain[i] {
+				missing++
+			}
 		}
 	}
 	err := c.session.Ask(ctx, metadata.Local(), look)
@@ -109,13 +119,11 @@ func (c *Catalog) Find(ctx context.Context, refs []Ref) ([]Found, []error) {
 	}
 	for i, ref := range refs {
 		switch {
+		case err != nil && !certain[i]:
+			found[i], errs[i] = Found{}, err
 		case found[i].Config != nil:
-		case err != nil:
-			errs[i] = err
-		case !ref.ID.IsZero():
-			errs[i] = &Error{Kind: KindUnknownID, Message: "This server does not host this topic ID."}
 		default:
-			errs[i] = errUnknown()
+			errs[i] = errUnknownRef(ref)
 		}
 	}
 	return found, errs
@@ -173,14 +181,24 @@ func (c *Catalog) All(ctx context.Context) ([]state.Topic, error) {
 	return all, err
 }
 
-// AutoCreate makes a topic with defaults if the agent is so configured and the name allows it. Its errors are for the log
-// of whoever cares: the client is told that the topic is unknown, and asks again.
-func (c *Catalog) AutoCreate(ctx context.Context, name string) error {
+// AutoCreate makes topics with defaults if the agent is so configured and their names allow it. Its errors, one for each name,
+// are for the log of whoever cares: the client is told that the topic is unknown, and asks again.
+func (c *Catalog) AutoCreate(ctx context.Context, names []string) []error {
+	errs := make([]error, len(names))
 	if !c.cfg.AutoCreate {
-		return errUnknown()
+		for i := range errs {
+			errs[i] = errUnknown()
+		}
+		return errs
 	}
-	_, err := c.Create(ctx, Spec{Name: name, Partitions: -1, ReplicationFactor: -1}, false)
-	return err
+	specs := make([]Spec, len(names))
+	for i, name := range names {
+		specs[i] = Spec{Name: name, Partitions: -1, ReplicationFactor: -1}
+	}
+	for i, created := range c.Create(ctx, specs, false) {
+		errs[i] = created.Err
+	}
+	return errs
 }
 
 // newID answers a random topic id.

@@ -3,6 +3,7 @@ package topics
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -33,34 +34,66 @@ type Setting struct {
 	Value *string
 }
 
-// Create makes a topic, or only checks whether it could (validateOnly). It fails with an *Error.
-func (c *Catalog) Create(ctx context.Context, s Spec, validateOnly bool) (Found, error) {
-	op, err := c.prepare(s)
-	if err != nil {
-		return Found{}, err
+// Created is what became of one Spec.
+type Created struct {
+	Found
+	Err error // an *Error or *topicconfig.Error, or one of the metadata's
+}
+
+// opsAtOnce is how many topics are created or deleted by one call of the metadata, and so by one entry of the journal.
+const opsAtOnce = 100
+
+// Create makes topics, each for itself, or only checks whether it could (validateOnly). It answers one Created for each spec,
+// in order; no two may have the same name.
+func (c *Catalog) Create(ctx context.Context, specs []Spec, validateOnly bool) []Created {
+	made := make([]Created, len(specs))
+	ops := make([]state.CreateTopic, len(specs))
+	var names []string // of those that are well-formed
+	for i, s := range specs {
+		if ops[i], made[i].Err = c.prepare(s); made[i].Err == nil {
+			names = append(names, s.Name)
+		}
 	}
-	if err := c.checkFree(ctx, s.Name); err != nil {
-		return Found{}, err
+	taken, err := c.taken(ctx, names)
+	var chosen []int
+	for i, op := range ops {
+		switch {
+		case made[i].Err != nil:
+			continue
+		case err != nil:
+			made[i].Err = err
+			continue
+		case taken[op.Name] != nil:
+			made[i].Err = taken[op.Name]
+			continue
+		}
+		config := topicconfig.Resolve(Overrides(op.Configs))
+		made[i].Found = Found{Config: &config, Topic: state.Topic{
+			ID: op.Topic, Name: op.Name, Partitions: op.Partitions, ReplicationFactor: op.ReplicationFactor, Configs: op.Configs,
+		}}
+		chosen = append(chosen, i)
 	}
-	found := Found{Topic: state.Topic{
-		ID: op.Topic, Name: op.Name, Partitions: op.Partitions, ReplicationFactor: op.ReplicationFactor, Configs: op.Configs,
-	}}
-	config := topicconfig.Resolve(Overrides(op.Configs))
-	found.Config = &config
 	if validateOnly {
-		return found, nil
+		return made
 	}
-	results, err := c.session.Do(ctx, op)
-	if err != nil {
-		return Found{}, err
+	for part := range slices.Chunk(chosen, opsAtOnce) {
+		batch := make([]state.Op, len(part))
+		for n, i := range part {
+			batch[n] = ops[i]
+		}
+		results, err := c.session.Do(ctx, batch...)
+		for n, i := range part {
+			switch {
+			case err != nil:
+				made[i] = Created{Err: err}
+			case results[n].Code == state.CodeTopicExists: // somebody else was first
+				made[i] = Created{Err: errExists(ops[i].Name)}
+			case results[n].Code != state.CodeOK:
+				made[i] = Created{Err: fmt.Errorf("create topic %q: metadata answered %s", ops[i].Name, results[n].Code)}
+			}
+		}
 	}
-	switch results[0].Code {
-	case state.CodeOK:
-		return found, nil
-	case state.CodeTopicExists:
-		return Found{}, errExists(s.Name)
-	}
-	return Found{}, fmt.Errorf("create topic %q: metadata answered code %d", s.Name, results[0].Code)
+	return made
 }
 
 func errExists(name string) error {
@@ -116,6 +149,7 @@ func checkAssignments(s Spec) (int16, error) {
 			Message: "A manual partition assignment was specified, but numPartitions was not set to -1."}
 	}
 	seen := make(map[int32]bool, len(s.Assignments))
+	replicas := len(s.Assignments[0].Brokers)
 	for _, a := range s.Assignments {
 		if seen[a.Partition] {
 			return 0, &Error{Kind: kind, Message: fmt.Sprintf("Found multiple manual partition assignments for partition %d", a.Partition)}
@@ -124,13 +158,17 @@ func checkAssignments(s Spec) (int16, error) {
 		if err := CheckReplicas(a.Brokers); err != nil {
 			return 0, err
 		}
+		if len(a.Brokers) != replicas {
+			return 0, &Error{Kind: kind, Message: fmt.Sprintf("The manual partition assignment includes a partition with %d replica(s), "+
+				"but this is not consistent with previous partitions, which have %d replica(s).", len(a.Brokers), replicas)}
+		}
 	}
 	for p := range int32(len(s.Assignments)) {
 		if !seen[p] {
 			return 0, &Error{Kind: kind, Message: "partitions should be a consecutive 0-based integer sequence"}
 		}
 	}
-	return int16(len(s.Assignments[0].Brokers)), nil
+	return int16(min(replicas, math.MaxInt16)), nil
 }
 
 // CheckReplicas refuses a list of brokers that names none, or one twice.
@@ -176,85 +214,75 @@ func Configs(values map[string]string) []state.Config {
 	return list
 }
 
-// checkFree refuses a name that is taken, or that differs from another topic's only in dots and underscores.
-func (c *Catalog) checkFree(ctx context.Context, name string) error {
-	var err error
-	askErr := c.session.Ask(ctx, metadata.Local(), func(r state.Reader) {
-		if _, taken := r.TopicByName(name); taken {
-			err = errExists(name)
-			return
+// taken tells why each of the names cannot be given to a new topic: it is taken, or differs from another topic's, or from another one
+// of names, only in dots and underscores. That a name is taken is looked for at a fresh index, too: it may have been deleted.
+func (c *Catalog) taken(ctx context.Context, names []string) (why map[string]error, err error) {
+	look := func(r state.Reader) {
+		why = map[string]error{}
+		alike := map[string]string{} // names that could collide, with underscores only
+		for _, name := range names {
+			if _, taken := r.TopicByName(name); taken {
+				why[name] = errExists(name)
+			} else if strings.ContainsAny(name, "._") {
+				if other, ok := alike[underscored(name)]; ok {
+					why[name] = errCollides(name, other)
+					continue
+				}
+				alike[underscored(name)] = name
+			}
 		}
-		if !strings.ContainsAny(name, "._") {
+		if len(alike) == 0 {
 			return
 		}
 		for t := range r.Topics() {
-			if collides(t.Name, name) {
-				err = &Error{Kind: KindInvalidName, Message: fmt.Sprintf("Topic '%s' collides with existing topic: %s", name, t.Name)}
-				return
+			if name, ok := alike[underscored(t.Name)]; ok {
+				why[name] = errCollides(name, t.Name)
 			}
 		}
-	})
-	if askErr != nil {
-		return askErr
 	}
-	return err
+	if err = c.session.Ask(ctx, metadata.Local(), look); err == nil && len(why) > 0 {
+		err = c.session.Ask(ctx, metadata.Fresh(), look)
+	}
+	return why, err
 }
 
-// Delete deletes a topic, its data and the offsets committed for it.
-func (c *Catalog) Delete(ctx context.Context, ref Ref) (state.Topic, error) {
-	found, err := c.FindOne(ctx, ref)
-	if err != nil {
-		return state.Topic{}, err
-	}
-	results, err := c.session.Do(ctx, state.DeleteTopic{Topic: found.ID})
-	switch {
-	case err != nil:
-		return state.Topic{}, err
-	case results[0].Code == state.CodeUnknownTopic: // deleted in between
-		return state.Topic{}, errUnknown()
-	case results[0].Code != state.CodeOK:
-		return state.Topic{}, fmt.Errorf("delete topic %q: metadata answered code %d", found.Name, results[0].Code)
-	}
-	return found.Topic, nil
+func errCollides(name, other string) error {
+	return &Error{Kind: KindInvalidName, Message: fmt.Sprintf("Topic '%s' collides with existing topic: %s", name, other)}
 }
 
-// Extend raises a topic's number of partitions to count, or only checks whether it could.
-func (c *Catalog) Extend(ctx context.Context, name string, count int32, assignments [][]int32, validateOnly bool) error {
-	found, err := c.FindOne(ctx, Ref{Name: name})
-	if err != nil {
-		return err
-	}
-	have := found.Partitions
-	switch {
-	case count == have:
-		return &Error{Kind: KindInvalidPartitions, Message: fmt.Sprintf("Topic already has %d partition(s).", have)}
-	case count < have:
-		return &Error{Kind: KindInvalidPartitions,
-			Message: fmt.Sprintf("The topic %s currently has %d partition(s); %d would not be an increase.", name, have, count)}
-	case count-have > MaxPartitions:
-		return &Error{Kind: KindPolicy, Message: "Excessively large number of partitions per request."}
-	case assignments != nil && int32(len(assignments)) != count-have:
-		return &Error{Kind: KindInvalidAssignment, Message: fmt.Sprintf(
-			"Attempted to add %d additional partition(s), but only %d assignment(s) were specified.", count-have, len(assignments))}
-	}
-	for _, brokers := range assignments {
-		if err := CheckReplicas(brokers); err != nil {
-			return err
+// Deleted is what became of one Ref that was to be deleted.
+type Deleted struct {
+	state.Topic
+	Err error
+}
+
+// Delete deletes topics, each for itself, their data and the offsets committed for them. It answers one Deleted for each ref,
+// in order.
+func (c *Catalog) Delete(ctx context.Context, refs []Ref) []Deleted {
+	gone := make([]Deleted, len(refs))
+	found, errs := c.Find(ctx, refs)
+	var chosen []int
+	for i := range refs {
+		if gone[i] = (Deleted{Topic: found[i].Topic, Err: errs[i]}); errs[i] == nil {
+			chosen = append(chosen, i)
 		}
 	}
-	if validateOnly {
-		return nil
+	for part := range slices.Chunk(chosen, opsAtOnce) {
+		batch := make([]state.Op, len(part))
+		for n, i := range part {
+			batch[n] = state.DeleteTopic{Topic: gone[i].ID}
+		}
+		results, err := c.session.Do(ctx, batch...)
+		for n, i := range part {
+			switch {
+			case err != nil:
+				gone[i] = Deleted{Err: err}
+			case results[n].Code == state.CodeUnknownTopic: // deleted in between
+				gone[i] = Deleted{Err: errUnknownRef(refs[i])}
+			case results[n].Code != state.CodeOK:
+				gone[i] = Deleted{Err: fmt.Errorf("delete topic %q: metadata answered %s", gone[i].Name, results[n].Code)}
+			}
+		}
 	}
-	results, err := c.session.Do(ctx, state.CreatePartitions{Topic: found.ID, Count: count})
-	switch {
-	case err != nil:
-		return err
-	case results[0].Code == state.CodeUnknownTopic:
-		return errUnknown()
-	case results[0].Code == state.CodeInvalidPartitions: // somebody else was first
-		return &Error{Kind: KindInvalidPartitions, Message: fmt.Sprintf("Topic already has %d partition(s).", count)}
-	case results[0].Code != state.CodeOK:
-		return fmt.Errorf("create partitions of %q: metadata answered code %d", name, results[0].Code)
-	}
-	return nil
+	return gone
 }

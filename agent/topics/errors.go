@@ -28,3 +28,10 @@ func (e *Error) Error() string { return e.Message }
 func errUnknown() error {
 	return &Error{Kind: KindUnknown, Message: "This server does not host this topic-partition."}
 }
+
+func errUnknownRef(r Ref) error {
+	if r.ID.IsZero() {
+		return errUnknown()
+	}
+	return &Error{Kind: KindUnknownID, Message: "This server does not host this topic ID."}
+}

@@ -30,10 +30,8 @@ func foreign(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-'
 }
 
-// collides reports whether two different names would be one in a metric, where dots become underscores.
-func collides(a, b string) bool {
-	return strings.ReplaceAll(a, ".", "_") == strings.ReplaceAll(b, ".", "_")
-}
+// underscored is the name as it would be in a metric, where dots become underscores: two topics must not have the same.
+func underscored(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
 // Internal reports whether a topic is one of Kafka's own. Leat has none, but clients may make topics of these names.
 func Internal(name string) bool {
