@@ -153,13 +153,13 @@ func (c *Coordinator) Offsets(ctx context.Context, group string, want []state.To
 	return answer, nil
 }
 
-// expireOffsets drops the offsets of groups that nobody has been in for the retention time. It goes by the state's time where
-// that is earlier than this agent's clock, so that a clock that runs ahead takes one command more to do harm.
+// expireOffsets drops the offsets of groups that nobody has been in for the retention time. It goes by the state's
+// steady time where that is earlier than this agent's clock, so that a clock that runs ahead does no harm (R13).
 func (c *Coordinator) expireOffsets(ctx context.Context) error {
 	var known int64
 	found := false
 	err := c.door.Ask(ctx, metadata.Local(), func(r state.Reader) {
-		known = r.Time()
+		known, _ = r.Time()
 		for range r.Groups() {
 			found = true
 			break

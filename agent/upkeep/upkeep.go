@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg Config, s Session, now func() time.Time, log *
 			return nil
 		case <-tick.C:
 		}
-		forgotten, err := expireProducers(ctx, cfg, s, now)
+		forgotten, err := expireProducers(ctx, cfg, s, now, log)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -66,14 +66,18 @@ func Run(ctx context.Context, cfg Config, s Session, now func() time.Time, log *
 	}
 }
 
-// expireProducers forgets producers that have been idle for too long. It goes by the state's time where that is earlier
-// than this machine's clock, so that a clock that runs ahead does no harm by itself.
-func expireProducers(ctx context.Context, cfg Config, s Session, now func() time.Time) (forgotten int64, err error) {
-	var known int64
-	if err := s.Ask(ctx, metadata.Local(), func(r state.Reader) { known = r.Time() }); err != nil {
+// expireProducers forgets producers that have been idle for too long. It goes by the state's steady time where that is
+// earlier than this machine's clock, so that a clock that runs ahead does no harm (R13).
+func expireProducers(ctx context.Context, cfg Config, s Session, now func() time.Time, log *slog.Logger) (forgotten int64, err error) {
+	var steady, latest int64
+	if err := s.Ask(ctx, metadata.Local(), func(r state.Reader) { steady, latest = r.Time() }); err != nil {
 		return 0, err
 	}
-	before := min(known, now().UnixMilli()) - cfg.ProducerIdle.Milliseconds()
+	if ahead := time.Duration(latest-steady) * time.Millisecond; ahead > state.MaxTimeStep {
+		log.Warn("time jumped ahead: nothing expires until it has moved on steadily since; is a clock wrong?",
+			"by", ahead, "steady", time.UnixMilli(steady).UTC(), "for", state.ConfirmAfter)
+	}
+	before := min(steady, now().UnixMilli()) - cfg.ProducerIdle.Milliseconds()
 	for {
 		results, err := s.Do(ctx, state.ExpireProducers{Before: before, Limit: cfg.ProducersAtATime})
 		if err != nil {

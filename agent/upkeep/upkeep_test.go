@@ -60,20 +60,24 @@ func TestIdleProducersAreForgottenAndBusyOnesAreNot(t *testing.T) {
 		idle, busy := int64(1), int64(2)
 		s.write(t, 1, idle, 0)
 		s.write(t, 2, busy, 0)
-		time.Sleep(cfg.ProducerIdle - time.Minute)
-		s.write(t, 3, busy, 1)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*cfg.Interval+time.Second)
+		number, sequence := uint64(3), int32(1)
+		for range cfg.ProducerIdle/time.Hour - 1 { // time moves on steadily
+			time.Sleep(time.Hour)
+			s.write(t, number, busy, sequence)
+			number, sequence = number+1, sequence+1
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*cfg.Interval+time.Second)
 		defer cancel()
 		if err := Run(ctx, cfg, s, time.Now, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
-		if r := s.write(t, 4, busy, 2); r.Code != state.CodeOK {
+		if r := s.write(t, number, busy, sequence); r.Code != state.CodeOK {
 			t.Fatalf("a busy producer was forgotten: %v", r.Code)
 		}
-		if r := s.write(t, 5, idle, 1); r.Code != state.CodeUnknownProducer {
+		if r := s.write(t, number+1, idle, 1); r.Code != state.CodeUnknownProducer {
 			t.Fatalf("an idle producer's next sequence got %v", r.Code)
 		}
-		if r := s.write(t, 6, idle, 0); r.Code != state.CodeOK {
+		if r := s.write(t, number+2, idle, 0); r.Code != state.CodeOK {
 			t.Fatalf("R6: an expired producer that begins anew got %v", r.Code)
 		}
 	})

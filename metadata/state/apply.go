@@ -23,7 +23,7 @@ func (a *step) fence(l LeaderInfo) {
 	a.misc.leader = l
 	a.misc.addFence(a.index)
 	a.misc.touch(a.index)
-	a.time = max(a.time, l.Time)
+	a.clock.tick(l.Time)
 	a.changed(Change{Kind: ChangeSession})
 }
 
@@ -94,7 +94,7 @@ func needsSession(op Op) bool {
 
 // do carries out a command whose turn it is. An error stops the replica.
 func (a *step) do(c *Command) (Result, error) {
-	a.time = max(a.time, c.Time)
+	a.clock.tick(c.Time)
 	switch op := c.Op.(type) {
 	case OpenSession:
 		return a.openSession(op), nil

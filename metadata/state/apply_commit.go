@@ -152,7 +152,7 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 		return refuse(CodeUnknownProducer)
 	}
 	p := r.producers.edit(b.ProducerID, r.index)
-	r.producers.touch(p, r.time)
+	r.producers.touch(p, r.clock.latest)
 	if original != nil {
 		return BatchResult{Duplicate: true, Base: original.base}
 	}

@@ -75,10 +75,10 @@ func (a *step) commitOffsets(op CommitOffsets) Result {
 		}
 		if !exists { // a group that only keeps offsets is made by its first one
 			exists = true
-			a.groups.set(Group{ID: op.Group, Changed: a.time}, a.index)
+			a.groups.set(Group{ID: op.Group, Changed: a.clock.latest}, a.index)
 			a.changed(Change{Kind: ChangeGroup, Group: op.Group})
 		}
-		a.offsets.set(op.Group, CommittedOffset{OffsetCommit: o, Committed: a.time}, a.index)
+		a.offsets.set(op.Group, CommittedOffset{OffsetCommit: o, Committed: a.clock.latest}, a.index)
 	}
 	return Result{Index: a.index, Partitions: codes}
 }
@@ -141,6 +141,7 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 	if op.Limit < 0 {
 		return a.result(CodeInvalid)
 	}
+	op.Before = min(op.Before, a.clock.steady) // R13
 	var ids []string
 	for g := range a.groups.groups.all() {
 		if g.State == GroupEmpty && g.Changed < op.Before && a.losesOffsets(g, op.Before) {

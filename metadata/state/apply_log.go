@@ -19,7 +19,8 @@ func (a *step) expireProducers(op ExpireProducers) Result {
 	if op.Limit < 0 {
 		return a.result(CodeInvalid)
 	}
-	ids := a.producers.idle(op.Before, int(op.Limit))
+	ids := a.producers.idle(min(op.Before, a.clock.steady), // R13
+		int(op.Limit))
 	for _, id := range ids {
 		a.producers.remove(id, a.index)
 	}

@@ -22,7 +22,7 @@ func (a *step) openSession(op OpenSession) Result {
 	a.misc.touch(a.index)
 	a.sessions.insert(&session{Session: Session{
 		ID: op.Session, NodeID: node, Agent: op.Agent, Address: op.Address, Zone: op.Zone,
-		Opened: a.index, Time: a.time, Level: op.Level,
+		Opened: a.index, Time: a.clock.latest, Level: op.Level,
 	}}, a.index)
 	a.changed(Change{Kind: ChangeSession})
 	return a.number(int64(node))

@@ -134,7 +134,8 @@ type SkipObject struct{}
 // first; the very first is 1.
 type AllocateProducerIDs struct{ Count int32 }
 
-// ExpireProducers forgets producers that have been idle since before Before (ms), at most Limit of them. Result.Number: how many.
+// ExpireProducers forgets producers that have been idle since before Before (ms), or since the steady time of the state if
+// that is earlier (R13), at most Limit of them. Result.Number: how many.
 type ExpireProducers struct {
 	Before int64
 	Limit  int32
@@ -225,7 +226,8 @@ type OffsetCommit struct {
 // DeleteGroup deletes a group and its offsets; the claim stays. CodeNoSuchGroup, CodeGroupNotEmpty.
 type DeleteGroup struct{ Group string }
 
-// ExpireOffsets deletes offsets of groups that have had no members since before Before (ms), and then the groups that have
+// ExpireOffsets deletes offsets of groups that have had no members since before Before (ms), or the steady time of the state
+// if that is earlier (R13), and then the groups that have
 // nothing left, at most Limit groups, lowest ids first. As in Apache Kafka, offsets of a group without a protocol type (it never had
 // members) expire one by one, by when they were committed. It also drops claims of closed sessions on groups that do not
 // exist. Result.Number: how many groups lost something.

@@ -51,7 +51,11 @@ type ShardInfo struct {
 type Header struct {
 	Level  uint32
 	Index  uint64 // of the last applied entry
-	Time   int64  // ms since the epoch
+	Time   int64  // ms since the epoch: the largest ever seen
+	Steady int64  // ms since the epoch: by which things expire; see clock
+	// JumpBegan and JumpTill are of a jump of time that is not confirmed yet, ms since the epoch; 0: none.
+	JumpBegan, JumpTill int64
+
 	Hash   uint64 // of the state
 	Shards []ShardInfo
 }
@@ -73,7 +77,8 @@ const maxDepth = 5
 func (s *State) Image() *Image {
 	m := s.misc
 	m.fences = slices.Clip(m.fences)
-	i := &Image{header: Header{Level: s.level, Index: s.index, Time: s.time, Hash: s.Hash()}}
+	i := &Image{header: Header{Level: s.level, Index: s.index, Time: s.clock.latest, Steady: s.clock.steady,
+		JumpBegan: s.clock.began, JumpTill: s.clock.till, Hash: s.Hash()}}
 	i.tables = []frozen{
 		{TableMisc, 1, func(_ int, yield func(ShardInfo, func() []byte) bool) {
 			info := ShardInfo{ShardID{Table: TableMisc}, m.changed}
@@ -213,6 +218,9 @@ func (h Header) Encode() []byte {
 		b = binary.AppendUvarint(b, s.Changed)
 	}
 	w.bytes(5, b)
+	w.int(6, h.Steady)
+	w.int(7, h.JumpBegan)
+	w.int(8, h.JumpTill)
 	return w.b
 }
 
@@ -234,6 +242,12 @@ func DecodeHeader(b []byte) (Header, error) {
 			h.Index = r.uint()
 		case 3:
 			h.Time = r.int()
+		case 6:
+			h.Steady = r.int()
+		case 7:
+			h.JumpBegan = r.int()
+		case 8:
+			h.JumpTill = r.int()
 		case 4:
 			h.Hash = r.fixed64()
 		case 5:

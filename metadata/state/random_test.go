@@ -91,7 +91,7 @@ func drawOp(t *rapid.T, s *State) Op {
 	case 7:
 		return AllocateProducerIDs{Count: int32(rapid.IntRange(-1, 5).Draw(t, "n"))}
 	case 8:
-		return ExpireProducers{Before: s.time - 50, Limit: int32(rapid.IntRange(0, 3).Draw(t, "limit"))}
+		return ExpireProducers{Before: s.clock.latest - 50, Limit: int32(rapid.IntRange(0, 3).Draw(t, "limit"))}
 	case 9, 10:
 		return AdvanceLogStart{drawPartition(t), rapid.Int64Range(-1, 60).Draw(t, "offset")}
 	case 11, 12:
@@ -101,7 +101,7 @@ func drawOp(t *rapid.T, s *State) Op {
 	case 13, 14:
 		g := drawGroup(t)
 		_, standing := s.Reader().Claim(g)
-		w := WriteGroup{Claim: standing, Group: Group{ID: g, Generation: int32(s.index), ProtocolType: "consumer", Changed: s.time}}
+		w := WriteGroup{Claim: standing, Group: Group{ID: g, Generation: int32(s.index), ProtocolType: "consumer", Changed: s.clock.latest}}
 		if rapid.Bool().Draw(t, "members") {
 			w.Group.State, w.Group.Members = GroupStable, []Member{{ID: "m", Assignment: []byte{1}}}
 		}
@@ -112,7 +112,7 @@ func drawOp(t *rapid.T, s *State) Op {
 	case 17:
 		return DeleteGroup{Group: drawGroup(t)}
 	case 18:
-		return ExpireOffsets{Before: s.time - 100, Limit: 2}
+		return ExpireOffsets{Before: s.clock.latest - 100, Limit: 2}
 	case 19:
 		return NoteTrim{Through: uint64(rapid.IntRange(0, 50).Draw(t, "through"))}
 	case 20:

@@ -13,8 +13,9 @@ type Reader struct{ s *State }
 // Index is the index of the last applied entry.
 func (r Reader) Index() uint64 { return r.s.index }
 
-// Time is the largest time seen in a decided command, ms since the epoch.
-func (r Reader) Time() int64 { return r.s.time }
+// Time is what the decided commands say of time, ms since the epoch: the steady time, by which things may expire (rule R13), and
+// the latest, with which they are stamped.
+func (r Reader) Time() (steady, latest int64) { return r.s.clock.steady, r.s.clock.latest }
 
 // StateLevel is the level that Apply obeys.
 func (r Reader) StateLevel() uint32 { return r.s.level }

@@ -24,7 +24,8 @@ func restoreUnverified(h Header, shards iter.Seq2[[]byte, error]) (*State, error
 		return nil, fmt.Errorf("restore image %d: %w: level %d", h.Index, ErrLevel, h.Level)
 	}
 	s := New()
-	s.level, s.index, s.time = h.Level, h.Index, h.Time
+	s.level, s.index = h.Level, h.Index
+	s.clock = clock{latest: h.Time, steady: h.Steady, began: h.JumpBegan, till: h.JumpTill}
 	missing := make(map[ShardInfo]bool, len(h.Shards))
 	for _, info := range h.Shards {
 		missing[info] = true

@@ -325,7 +325,8 @@ func dump(s *State) string {
 	var out strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
 	leader, fence := r.Leader()
-	p("index %d time %d level %d trimmed %d", r.Index(), r.Time(), r.StateLevel(), r.TrimmedThrough())
+	steady, latest := r.Time()
+	p("index %d time %d steady %d level %d trimmed %d", r.Index(), latest, steady, r.StateLevel(), r.TrimmedThrough())
 	if fence > 0 {
 		p("leader %s %s since %d fences %v", leader.Agent, leader.Address, fence, s.misc.fences)
 	}

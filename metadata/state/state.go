@@ -8,7 +8,7 @@ import (
 // State is the whole metadata of one cluster. One goroutine owns it; see the package comment.
 type State struct {
 	index uint64
-	time  int64 // ms since the epoch: the largest that a decided command carried
+	clock clock
 	level uint32
 
 	topics     topics
@@ -119,7 +119,8 @@ func (s *State) check(c Check) error {
 func (s *State) Hash() uint64 {
 	sum := s.topics.sum + s.configs.sum + s.partitions.sum + s.sessions.sum + s.producers.sum + s.groups.sum + s.offsets.sum +
 		s.misc.sum()
-	return newHash(hashState).word(s.index).word(uint64(s.time)).word(uint64(s.level)).word(sum).sum()
+	return newHash(hashState).word(s.index).word(uint64(s.clock.latest)).word(uint64(s.clock.steady)).word(uint64(s.clock.began)).
+		word(uint64(s.clock.till)).word(uint64(s.level)).word(sum).sum()
 }
 
 // Reader looks at the state. It is valid only while Apply is kept out.
