@@ -143,6 +143,24 @@ func TestMemoryFollowsWhatArrivesNotWhatIsAnnounced(t *testing.T) {
 	}
 }
 
+func TestRoomAtOnceIsAsMuchAsTheClientHasSentInOneFrame(t *testing.T) {
+	s := start(t, empty, func(cfg *Config) { cfg.MaxFrame, cfg.Memory = 2*mostTrusted, 4*mostTrusted })
+	announce := func(size int) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(size)), 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff)
+	}
+	for _, sent := range []int{3 << 20, mostTrusted + 1<<20} {
+		c := s.dial()
+		c.send(append(announce(sent), make([]byte, sent-minFrameBytes-2)...)) // what follows a body is ignored
+		c.receive()
+		eventually(t, "nothing is held", func() bool { return s.metric("leat_wire_memory_bytes") == 0 })
+		c.send(announce(2 * mostTrusted))
+		want := float64(min(sent, mostTrusted))
+		eventually(t, "room at once", func() bool { return s.metric("leat_wire_memory_bytes") == want })
+		_ = c.Close()
+		eventually(t, "nothing is held", func() bool { return s.metric("leat_wire_memory_bytes") == 0 })
+	}
+}
+
 func TestSilentConnectionsAreCheap(t *testing.T) {
 	const n = 4000
 	s := start(t, empty)

@@ -62,10 +62,11 @@ type entry struct {
 	begun  time.Time
 }
 
-// firstStep is how much of a frame is made room for before anything of it has arrived; nextDeadline is how many bytes get
-// one FrameTimeout or WriteTimeout, and the most a frame gets at once on a client's good name.
+// firstStep is how much of a frame is made room for before anything of it has arrived, mostTrusted the most that it gets at
+// once on a client's good name; nextDeadline is how many bytes get one FrameTimeout or WriteTimeout.
 const (
 	firstStep    = 16 << 10
+	mostTrusted  = 16 << 20
 	nextDeadline = 1 << 20
 )
 

@@ -15,8 +15,9 @@ var (
 )
 
 // readFrame reads one frame, without its size, into memory of its own that is held by ch. A frame gets room as it arrives:
-// at first firstStep bytes, or as much as this client has already sent in one frame (up to nextDeadline), then twice what has
-// come. So what a client makes us allocate is in proportion to what it sends, never to what it announces.
+// at first firstStep bytes, or as much as this client has already sent in one frame (up to mostTrusted), then twice what has
+// come. So what a client makes us allocate is in proportion to what it sends, never to what it announces, and one that sends
+// large frames does not have each of them copied as it grows.
 func (c *conn) readFrame(ch *charge) ([]byte, error) {
 	got, err := c.readPrefix()
 	if err != nil {
@@ -42,7 +43,7 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 			have += len(step)
 		}
 		if have == size {
-			c.r.trusted = min(max(c.r.trusted, size), nextDeadline)
+			c.r.trusted = min(max(c.r.trusted, size), mostTrusted)
 			return frame, nil
 		}
 		room := min(size, 2*len(frame))
