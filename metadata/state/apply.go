@@ -21,6 +21,9 @@ func (a *step) number(n int64) Result { return Result{Index: a.index, Number: n}
 
 func (a *step) fence(l LeaderInfo) {
 	a.misc.leader = l
+	if len(a.misc.fences) == 0 && a.misc.nextProducer == 1 {
+		a.misc.nextProducer = firstProducer(l.Session)
+	}
 	a.misc.addFence(a.index)
 	a.misc.touch(a.index)
 	a.clock.tick(l.Time)

@@ -1,18 +1,45 @@
 package state
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // maxProducerIDs is the most producer ids that one command may reserve.
 const maxProducerIDs = 1_000_000
 
 func (a *step) allocateProducerIDs(op AllocateProducerIDs) Result {
-	first := a.misc.nextProducer
-	if op.Count < 1 || op.Count > maxProducerIDs || first > math.MaxInt64-int64(op.Count) {
+	if op.Count < 1 || op.Count > maxProducerIDs {
 		return a.result(CodeInvalid)
 	}
-	a.misc.nextProducer += int64(op.Count)
+	first, ok := a.freeProducers(a.misc.nextProducer, int64(op.Count))
+	if !ok {
+		return a.result(CodeInvalid)
+	}
+	a.misc.nextProducer = first + int64(op.Count)
 	a.misc.touch(a.index)
 	return a.number(first)
+}
+
+// freeProducers is the first of count consecutive ids from from on that nobody has written with. An id may be in use that was
+// never given out here: a producer outlives the bucket that gave it one. Giving it to another, too, would make that one's
+// first record a duplicate, acknowledged and never stored.
+func (a *step) freeProducers(from, count int64) (first int64, ok bool) {
+	for id := from; id-from < count; id++ {
+		if from > math.MaxInt64-count {
+			return 0, false
+		}
+		if _, known := a.producers.get(id); known {
+			from = id + 1
+		}
+	}
+	return from, true
+}
+
+// firstProducer is where a cluster's producer ids begin: below 2^40, and by its first leader's random session, so that the ids
+// of a cluster and of the one that follows it in a wiped bucket do not meet.
+func firstProducer(session UUID) int64 {
+	return 1 + int64(binary.BigEndian.Uint64(session[8:])>>24)
 }
 
 func (a *step) expireProducers(op ExpireProducers) Result {
