@@ -241,6 +241,7 @@ func (a *Agent) serve(ctx, base context.Context) error {
 	if base.Err() == nil {
 		a.web.ready(false)
 		a.log.Info("draining")
+		a.waiters.Release()
 		drain, cancel := context.WithTimeout(base, drainTime)
 		defer cancel()
 		if err := a.producer.Drain(drain); err != nil {

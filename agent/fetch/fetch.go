@@ -156,6 +156,8 @@ func (f *Fetcher) await(ctx context.Context, req Request) []plan {
 		case <-wake:
 		case <-timer.C:
 			return plans
+		case <-f.waiting.released:
+			return plans
 		case <-ctx.Done():
 			return plans
 		}

@@ -13,6 +13,9 @@ import (
 //
 // Bound: one registration for each partition of each fetch that waits; fetches are bounded by connections.
 type Waiters struct {
+	released chan struct{} // closed by Release
+	once     sync.Once
+
 	mu    sync.Mutex
 	polls map[state.TopicPartition]map[*poll]struct{}
 	all   map[*poll]struct{}
@@ -30,8 +33,12 @@ func (p *poll) signal() {
 
 // NewWaiters makes an empty register.
 func NewWaiters() *Waiters {
-	return &Waiters{polls: map[state.TopicPartition]map[*poll]struct{}{}, all: map[*poll]struct{}{}}
+	return &Waiters{released: make(chan struct{}), polls: map[state.TopicPartition]map[*poll]struct{}{}, all: map[*poll]struct{}{}}
 }
+
+// Release has every fetch that waits, now or later, answer what is there: the agent is about to stop, and its clients are to
+// go elsewhere. It may be called again.
+func (w *Waiters) Release() { w.once.Do(func() { close(w.released) }) }
 
 // Watcher is the part of metadata.Service that tells of changes.
 type Watcher interface {

@@ -57,7 +57,9 @@ func TestKillNineCausesNoRebalance(t *testing.T) {
 		lost := func(context.Context, *kgo.Client, map[string][]int32) { m.revoked.Add(1) }
 		m.cl = client(t, addr, kgo.ConsumerGroup("pair"), kgo.ConsumeTopics("words"), kgo.HeartbeatInterval(100*time.Millisecond),
 			kgo.WithHooks(&m.beats), kgo.OnPartitionsRevoked(lost), kgo.OnPartitionsLost(lost),
-			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) { m.assigned.Add(int64(len(got["words"]))) }))
+			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
+				m.assigned.Add(int64(len(got["words"])))
+			}))
 		polling.Go(func() {
 			for ctx.Err() == nil {
 				m.cl.PollFetches(ctx)
@@ -203,7 +205,7 @@ func produceOne(t *testing.T, addr, value string) {
 func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	// Records gather for long enough that they are in the buffer when the agent is told to stop.
 	agent := startAgent(t, "--store", "file://"+t.TempDir()+"/bucket", "--flush-interval", "30s", "--early-puts", "0")
-	if _, err := kadm.NewClient(client(t, agent.addr)).CreateTopic(bounded(t), 1, 1, nil, "words"); err != nil {
+	if _, err := kadm.NewClient(client(t, agent.addr)).CreateTopics(bounded(t), 1, 1, nil, "words", "silent"); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 { // idle connections
@@ -214,7 +216,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 		defer c.Close()
 	}
 	poll := make(chan error, 1)
-	consumer := client(t, agent.addr, kgo.ConsumeTopics("words"), kgo.FetchMaxWait(5*time.Minute),
+	consumer := client(t, agent.addr, kgo.ConsumeTopics("silent"), kgo.FetchMaxWait(5*time.Minute),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	go func() { poll <- consumer.PollFetches(bounded(t)).Err() }() // ends at the latest with the client
 
@@ -234,7 +236,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 		page := agent.get("/metrics")
 		return metric(page, "leat_produce_buffered_bytes") > 0 && metric(page, "leat_fetch_waiting") > 0
 	})
-	if took := agent.drain(); took > 10*time.Second {
+	if took := agent.drain(); took > 4*time.Second { // far below what connections are given before they are cut off
 		t.Errorf("draining took %v", took)
 	}
 	if acked.Load() != 50 {

@@ -294,7 +294,7 @@ func (o *options) listeners() error {
 	advertised := map[string]string{}
 	for _, a := range o.advertise {
 		name, address := named(a)
-		if name == "shared" {
+		if name == "shared" || address == "shared" {
 			return fmt.Errorf("advertise %q: several agents behind one shared address are planned; this version runs one agent", a)
 		}
 		if advertised[name] != "" {

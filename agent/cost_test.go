@@ -1,0 +1,174 @@
+package agent_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leat-stream/leat/agent/batch"
+)
+
+// cost answers the requests to the bucket so far, by operation.
+func (r *running) cost() (c struct{ get, put, delete, list float64 }) {
+	const name = "leat_objectstore_requests_total"
+	c.get, c.put = r.metric(name, `"get"`), r.metric(name, `"put"`)
+	c.delete, c.list = r.metric(name, `"delete"`), r.metric(name, `"list"`)
+	return c
+}
+
+func TestOneProduceCostsTwoPutsAndTheTailIsFree(t *testing.T) {
+	for journal, puts := range map[string]float64{"bucket:": 2, "mem:": 1} { // the object, and the journal's entry
+		t.Run(journal, func(t *testing.T) {
+			r := start(t, config("mem:", journal))
+			r.topic("words", 1)
+			c := r.dial()
+			c.produce("words", oneBatch(t, 1))
+			for n := range 5 {
+				before := r.cost()
+				if p := c.produce("words", oneBatch(t, 100)); p.ErrorCode != 0 {
+					t.Fatal(p)
+				}
+				after := r.cost()
+				if after.put-before.put != puts || after.get != before.get || after.delete != before.delete || after.list != before.list {
+					t.Errorf("produce %d went from %v to %v", n, before, after)
+				}
+				if got := c.fetch("words", after1(n)); len(got.RecordBatches) == 0 {
+					t.Fatal(got)
+				}
+				if r.cost() != after {
+					t.Errorf("reading the tail went from %v to %v", after, r.cost())
+				}
+			}
+		})
+	}
+}
+
+// after1 is the offset of the n-th batch of a hundred after one record.
+func after1(n int) int64 { return int64(1 + 100*n) }
+
+// oneBatch is a batch of n records of now.
+func oneBatch(t *testing.T, n int) []byte {
+	t.Helper()
+	return built(t, batch.Options{}, n)
+}
+
+func built(t *testing.T, o batch.Options, n int) batch.View {
+	t.Helper()
+	b := batch.NewBuilder(o)
+	for i := range n {
+		b.Append(time.Now().UnixMilli(), fmt.Append(nil, i), []byte("a value that says little"))
+	}
+	v, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestManyPartitionsShareOneObject(t *testing.T) {
+	r := start(t, config("mem:", "bucket:"))
+	r.topic("wide", 50)
+	cl := r.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(50*time.Millisecond))
+	send := func() {
+		t.Helper()
+		var records []*kgo.Record
+		for p := range int32(50) {
+			records = append(records, &kgo.Record{Topic: "wide", Partition: p, Value: []byte("x")})
+		}
+		produceAll(t, cl, records)
+	}
+	send() // learns a producer id first
+	before := r.cost()
+	send()
+	if puts := r.cost().put - before.put; puts > 10 { // a request or a few, each an object and an entry
+		t.Errorf("50 partitions cost %v PUTs", puts)
+	}
+}
+
+func TestJournalIsTrimmedAndRestartLoadsTheSnapshot(t *testing.T) {
+	for _, journal := range []string{"", "bucket:"} {
+		t.Run("journal "+journal, func(t *testing.T) {
+			dir := t.TempDir() + "/bucket"
+			cfg := config("file://"+dir, journal)
+			cfg.SnapshotBytes = 4 << 10
+			r := start(t, cfg)
+			r.topic("words", 1)
+			cl := r.client()
+			var want []*kgo.Record
+			eventually(t, "three snapshots are published", func() bool {
+				some := corpus1("words", 5)
+				produceAll(t, cl, some)
+				want = append(want, some...)
+				return r.metric("leat_metadata_snapshots_total", `"published"`) >= 3
+			})
+			if n := r.metric("leat_metadata_snapshots_total", `"failed"`); n != 0 {
+				t.Errorf("%v snapshots failed", n)
+			}
+			sequenced := built(t, batch.Options{Producer: &batch.Producer{ID: 900_000}}, 1)
+			first := r.dial().produce("words", sequenced)
+			if first.ErrorCode != 0 {
+				t.Fatal(first)
+			}
+			var offsets kadm.Offsets
+			offsets.AddOffset("words", 0, 7, -1)
+			if err := kadm.NewClient(r.client()).CommitAllOffsets(t.Context(), "readers", offsets); err != nil {
+				t.Fatal(err)
+			}
+			applied := r.metric("leat_metadata_applied_index")
+			if journal == "bucket:" {
+				entries, err := os.ReadDir(filepath.Join(dir, "leat", "journal"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if float64(len(entries)) > applied*3/4 {
+					t.Errorf("%d of %v journal entries are still there", len(entries), applied)
+				}
+				if manifests, _ := filepath.Glob(filepath.Join(dir, "leat/snapshot/*-manifest-*")); len(manifests) > 2 {
+					t.Errorf("%d manifests are left", len(manifests))
+				}
+			}
+			r.stop()
+
+			r = start(t, cfg)
+			if n := r.metric("leat_metadata_snapshot_index"); n == 0 || n > applied {
+				t.Errorf("it loaded snapshot %v; applied was %v", n, applied)
+			}
+			want = append(want, &kgo.Record{Topic: "words", Offset: first.BaseOffset, Key: []byte("0"),
+				Value: []byte("a value that says little"), Timestamp: time.UnixMilli(sequenced.MaxTimestamp())})
+			reader := r.client(kgo.ConsumeTopics("words"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+			same(t, consume(t, reader, len(want)), want)
+			if again := r.dial().produce("words", sequenced); again.ErrorCode != 0 || again.BaseOffset != first.BaseOffset {
+				t.Errorf("a repeated batch: %+v, at first %+v", again, first)
+			}
+			left, err := kadm.NewClient(r.client()).FetchOffsets(t.Context(), "readers")
+			if o, ok := left.Lookup("words", 0); err != nil || !ok || o.At != 7 {
+				t.Errorf("committed offset %+v: %v", o, err)
+			}
+		})
+	}
+}
+
+func TestAHealthyAgentIsQuiet(t *testing.T) {
+	r := start(t, config("mem:", ""))
+	r.topic("words", 1)
+	produceAll(t, r.client(), corpus1("words", 10))
+	cl := r.client(kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("words"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	consume(t, cl, 10)
+	cl.Close()
+	r.stop()
+	var loud []string
+	for line := range strings.Lines(r.logs.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			loud = append(loud, line)
+		}
+	}
+	if len(loud) != 3 || !strings.Contains(loud[0], "msg=serving") || !strings.Contains(loud[1], "msg=draining") || !strings.Contains(loud[2], "msg=stopped") {
+		t.Errorf("it says\n%s", strings.Join(loud, ""))
+	}
+}
