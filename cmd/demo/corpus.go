@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -19,12 +20,17 @@ type file struct {
 // corpus reads texts until it has at least want bytes: the Go toolchain's own sources and tests, and if these are too
 // small, the same again under other names.
 func corpus(want int64) ([]file, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the Go toolchain: %w", err)
+	}
+	toolchain := strings.TrimSpace(string(out))
 	var files []file
 	var have int64
 	for pass := 1; have < want; pass++ {
 		before := have
 		for _, dir := range []string{"src", "test"} {
-			root := filepath.Join(runtime.GOROOT(), dir)
+			root := filepath.Join(toolchain, dir)
 			err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() || have >= want {
 					return err
@@ -42,7 +48,7 @@ func corpus(want int64) ([]file, error) {
 			}
 		}
 		if have == before {
-			return nil, fmt.Errorf("read corpus: no text below %s", runtime.GOROOT())
+			return nil, fmt.Errorf("read corpus: no text below %s", toolchain)
 		}
 	}
 	return files, nil
