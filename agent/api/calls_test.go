@@ -116,7 +116,7 @@ func listOne(version int16, topic string, partition int32, timestamp int64) *kms
 
 func describe(version int16, names ...string) *kmsg.MetadataRequest {
 	req := kmsg.NewPtrMetadataRequest()
-	req.Version, req.Topics = version, []kmsg.MetadataRequestTopic{}
+	req.Version, req.AllowAutoTopicCreation, req.Topics = version, true, []kmsg.MetadataRequestTopic{}
 	for i := range names {
 		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: &names[i]})
 	}

@@ -3,10 +3,12 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +92,9 @@ func newServer(t *testing.T) *server {
 	} {
 		wg.Go(func() { _ = run(ctx) })
 	}
+	for errors.Is(coordinator.Heartbeat(ctx, group.HeartbeatRequest{Group: "g"}), group.ErrCoordinatorNotAvailable) {
+		runtime.Gosched() // until its Run has begun
+	}
 	s := New(Deps{
 		Session: session, Catalog: catalog, Producer: producer, Fetcher: fetcher, Sessions: fetch.NewSessions(10, time.Now),
 		Coordinator: coordinator, Log: log, Zone: "z1", Advertise: func(string) string { return "127.0.0.1:9092" },
@@ -134,12 +139,18 @@ func (s *server) ask(req kmsg.Request) kmsg.Response {
 	return resp
 }
 
-// errorsOf is the names of all error codes in an answer, in order of the bytes, those of 0 as "ok"; "closed" for no answer.
+// errorsOf is the names of all error codes in an answer, in order (of Metadata: of its topics), those of 0 as "ok"; "closed" for no answer.
 func errorsOf(resp kmsg.Response) string {
 	if resp == nil {
 		return "closed"
 	}
 	var names []string
+	if m, ok := resp.(*kmsg.MetadataResponse); ok { // whose partitions would only be noise
+		for _, t := range m.Topics {
+			names = append(names, errorName(t.ErrorCode))
+		}
+		return strings.Join(names, " ")
+	}
 	var walk func(v reflect.Value)
 	walk = func(v reflect.Value) {
 		switch v.Kind() {
