@@ -175,7 +175,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	part := func(name string, run func(context.Context) error) {
 		wg.Go(func() {
-			if err := run(base); err != nil && base.Err() == nil {
+			switch err := run(base); {
+			case err == nil || base.Err() != nil:
+			case errors.Is(err, metadata.ErrFenced): // whichever part noticed first
+				cancel(err)
+			default:
 				cancel(fmt.Errorf("%s: %w", name, err))
 			}
 		})

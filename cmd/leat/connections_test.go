@@ -12,7 +12,10 @@ import (
 
 // TestTenThousandSilentConnections: they cost little memory, are dropped by nobody else's fault, and the agent serves on.
 func TestTenThousandSilentConnections(t *testing.T) {
-	const perConnection = 64 << 10 // bytes of memory; two goroutines' stacks and Go's own bookkeeping are far below
+	perConnection := int64(32 << 10) // bytes of memory; a goroutine's stack and Go's own bookkeeping are far below
+	if raceDetector {
+		perConnection *= 8
+	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

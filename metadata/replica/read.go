@@ -77,7 +77,9 @@ func (r *Replica) Ask(ctx context.Context, f metadata.Freshness, read func(state
 			return err
 		}
 	case f.Index() > r.applied.Load():
-		if err := r.hub.wait(ctx, f.Index()); err != nil {
+		if err := r.hub.wait(ctx, f.Index()); errors.Is(err, metadata.ErrStopped) {
+			return r.stopped()
+		} else if err != nil {
 			return err
 		}
 	}

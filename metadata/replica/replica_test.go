@@ -219,8 +219,15 @@ func TestANewLeaderFencesTheOldOneForGood(t *testing.T) {
 	if !errors.Is(p.err, metadata.ErrFenced) {
 		t.Fatalf("the old leader ended with %v", p.err)
 	}
-	if err := p.Ask(t.Context(), metadata.Local(), func(state.Reader) {}); !errors.Is(err, metadata.ErrFenced) {
-		t.Fatalf("the old leader still answers reads: %v", err)
+	for _, f := range []metadata.Freshness{metadata.Local(), metadata.At(1 << 40), metadata.Fresh()} {
+		if err := p.Ask(t.Context(), f, func(state.Reader) {}); !errors.Is(err, metadata.ErrFenced) {
+			t.Fatalf("the old leader answers a read of freshness %+v: %v", f, err)
+		}
+	}
+	for _, err := range p.Watch(t.Context(), 1<<40) {
+		if !errors.Is(err, metadata.ErrFenced) {
+			t.Fatalf("a watcher of the old leader is told %v", err)
+		}
 	}
 	q.mustCreate(t, "b")
 	if got := q.topics(t, metadata.Fresh()); !slices.Equal(got, []string{"a", "b"}) {

@@ -128,7 +128,7 @@ func (r *Replica) Watch(ctx context.Context, since uint64) iter.Seq2[state.Chang
 			}
 			seq = after
 			if stopped {
-				yield(state.Change{}, metadata.ErrStopped)
+				yield(state.Change{}, r.stopped())
 				return
 			}
 			if len(changes) > 0 {
