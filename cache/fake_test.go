@@ -18,7 +18,6 @@ import (
 type bucket struct {
 	mu   sync.Mutex
 	gets []string // "key off+n"
-	held map[string]int64
 
 	before func(ctx context.Context, key string) error // runs before each answer; may block
 	cut    int64                                       // answers that many bytes too few (or, if negative, too many)

@@ -12,7 +12,7 @@ func (a *step) allocateProducerIDs(op AllocateProducerIDs) Result {
 	if op.Count < 1 || op.Count > maxProducerIDs {
 		return a.result(CodeInvalid)
 	}
-	first, ok := a.freeProducers(a.misc.nextProducer, int64(op.Count))
+	first, ok := a.producers.free(a.misc.nextProducer, int64(op.Count))
 	if !ok {
 		return a.result(CodeInvalid)
 	}
@@ -21,15 +21,15 @@ func (a *step) allocateProducerIDs(op AllocateProducerIDs) Result {
 	return a.number(first)
 }
 
-// freeProducers is the first of count consecutive ids from from on that nobody has written with. An id may be in use that was
+// free is the first of count consecutive ids from from on that nobody has written with. An id may be in use that was
 // never given out here: a producer outlives the bucket that gave it one. Giving it to another, too, would make that one's
 // first record a duplicate, acknowledged and never stored.
-func (a *step) freeProducers(from, count int64) (first int64, ok bool) {
+func (ps *producers) free(from, count int64) (first int64, ok bool) {
 	for id := from; id-from < count; id++ {
 		if from > math.MaxInt64-count {
 			return 0, false
 		}
-		if _, known := a.producers.get(id); known {
+		if _, known := ps.get(id); known {
 			from = id + 1
 		}
 	}

@@ -115,9 +115,6 @@ type proc struct {
 	heard   []byte // all that the call under way began with and was answered
 	begun   int    // len(truth) when it began
 	known   []byte // with rule J4 off: the fence id that is used again
-	after   uint64 // of the Lead under way
-	body    []byte // of the Append under way
-	result  journal.Entry
 }
 
 // newWorld answers a world in which process 0 leads with its fence in slot 1, and all have applied it.
