@@ -73,10 +73,11 @@ func localStore(url string) bool {
 }
 
 // Tune adapts what depends on the kind of store: requests to a store on this machine, or to one's own S3-compatible
-// server, cost nothing, so nothing needs to wait for company.
+// server, cost nothing, so nothing needs to wait for company; and a store on this machine needs no pace for old data.
 func (c *Config) Tune() {
 	if localStore(c.Store) {
 		c.Produce.EarlyPuts = -1
+		c.Cache.BackfillBytesPerSecond = 0
 		return
 	}
 	if strings.HasPrefix(c.Store, "minio:") || strings.Contains(c.Store, "endpoint=") {
