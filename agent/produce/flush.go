@@ -28,10 +28,14 @@ type policy struct {
 }
 
 func newPolicy(cfg Config) policy {
-	return policy{
+	p := policy{
 		bytes: cfg.FlushBytes, interval: cfg.FlushInterval,
 		rate: cfg.EarlyPuts, burst: float64(cfg.EarlyBurst), tokens: float64(cfg.EarlyBurst),
 	}
+	if p.rate == 0 { // none at all, not even at first
+		p.burst, p.tokens = 0, 0
+	}
+	return p
 }
 
 // decide answers whether to seal now, or else after how long to ask again at the latest (0: when something happens).

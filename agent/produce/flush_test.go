@@ -80,3 +80,16 @@ func TestLightTrafficKeepsWithinItsBudget(t *testing.T) {
 		t.Errorf("%d seals, want between %d and %d", seals, least, most)
 	}
 }
+
+func TestWithoutEarlyPutsOnlySizeAndIntervalSeal(t *testing.T) {
+	cfg := Default()
+	cfg.EarlyPuts = 0
+	p := newPolicy(cfg)
+	begin := time.Unix(1_700_000_000, 0)
+	if seal, wait := p.decide(begin, 1, begin, 0, false); seal || wait != cfg.FlushInterval {
+		t.Errorf("at first: seals %v, asks again after %v", seal, wait)
+	}
+	if seal, _ := p.decide(begin.Add(cfg.FlushInterval), 1, begin, 0, false); !seal {
+		t.Error("not even after the interval")
+	}
+}
