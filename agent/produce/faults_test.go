@@ -21,7 +21,7 @@ import (
 func TestOneObjectForWhatComesTogetherAndNothingElseIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p := w.producer(func(c *Config) { c.EarlyPuts = 0 }) // only the interval seals
+		p := w.producer(func(c *Config) { c.EarlyPuts, c.EarlyBurst = 0, 0 }) // only the interval seals
 		run(t, p)
 		var all []*Pending
 		for i, tp := range []state.TopicPartition{b0, a1, a0, a1, b0} {
@@ -242,7 +242,7 @@ func TestAnObjectThatCannotBeStoredIsSkippedAndTheNextOnesGoOn(t *testing.T) {
 func TestDrainAnswersEverythingThatWasAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p := w.producer(func(c *Config) { c.EarlyPuts, c.FlushInterval = 0, time.Minute })
+		p := w.producer(func(c *Config) { c.EarlyPuts, c.EarlyBurst, c.FlushInterval = 0, 0, time.Minute })
 		stop := run(t, p)
 		pending := send(t, p, a0, "x")
 		began := time.Now()
