@@ -151,13 +151,18 @@ func fillProduced(p *kmsg.ProduceResponseTopicPartition, o produce.Outcome) {
 	}
 }
 
-// refuseProduce answers the same error for every partition.
+// refuseProduce answers the same error for every partition, one that is named twice once.
 func refuseProduce(s *Server, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse, err error) func() wire.Response {
 	resp.Topics = nil
 	for _, t := range req.Topics {
 		rt := kmsg.NewProduceResponseTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		seen := make(map[int32]bool, len(t.Partitions))
 		for _, p := range t.Partitions {
+			if seen[p.Partition] {
+				continue
+			}
+			seen[p.Partition] = true
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition = p.Partition
 			fillProduced(&rp, produce.Outcome{Err: err, Base: -1, LogStart: -1, AppendTime: -1})

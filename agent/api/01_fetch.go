@@ -26,7 +26,6 @@ func init() {
 type fetching struct {
 	version int16
 	turn    *fetch.Turn
-	names   []string // of the items' topics as answered
 	got     []fetch.Got
 }
 
@@ -92,7 +91,7 @@ func fetchItems(version int16, req *kmsg.FetchRequest) (items []fetch.Item, forg
 // fetchTurn resolves the turn's items and fetches those that can be.
 func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetching) {
 	items := f.turn.Items
-	f.got, f.names = make([]fetch.Got, len(items)), make([]string, len(items))
+	f.got = make([]fetch.Got, len(items))
 	found, errs := fetchTopics(ctx, s, f.version, items)
 	want := fetch.Request{
 		MaxWait: time.Duration(req.MaxWaitMillis) * time.Millisecond, MinBytes: int64(req.MinBytes),
@@ -100,7 +99,6 @@ func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetchi
 	}
 	var at []int // place of each wanted partition among the items
 	for i, it := range items {
-		f.names[i] = it.Name
 		err := errs[i]
 		if err == nil {
 			err = checkItem(req, it, found[i].Topic)
