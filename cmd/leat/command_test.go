@@ -270,18 +270,22 @@ func TestInspectEveryKindOfObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	journal := keys("leat/journal/*")
-	for _, c := range []struct {
+	type object struct {
 		name string
 		key  string
 		want []string
-	}{
+	}
+	cases := []object{
 		{"head", "leat/head", []string{"boundary", "crc32c    right"}},
 		{"fence", "leat/journal/00000000000000000001", []string{"kind      fence", "leader: session", `agent "agent"`}},
 		{"entry", journal[len(journal)-2], []string{"kind      commands", "command 0: session", "crc32c    right"}},
 		{"segment", keys("leat/data/*/*")[0], []string{"kind mixed", "run 0: partition 0", "batch of", "fits", "footer crc32c"}},
 		{"manifest", keys("leat/snapshot/*-manifest-*")[0], []string{"snapshot manifest, level 1", ": shard "}},
-		{"shard", keys("leat/snapshot/*-shard-*")[0], []string{"shard"}},
-	} {
+	}
+	for i, key := range keys("leat/snapshot/*-shard-*") { // one of each table at least
+		cases = append(cases, object{fmt.Sprint("shard ", i), key, []string{"shard of table"}})
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			key := strings.TrimPrefix(c.key, dir+"/")
 			p, code := run(t, nil, "inspect", "--store", cfg.Store, key)
@@ -295,7 +299,7 @@ func TestInspectEveryKindOfObject(t *testing.T) {
 			}
 			local, code := run(t, nil, "inspect", filepath.Join(dir, key))
 			if code != 0 || local.stdout.String() != p.stdout.String() {
-				t.Errorf("as a local file: exit code %d, %s", code, local.stderr.String())
+				t.Errorf("as a local file: exit code %d, %s%s\nfrom the store:\n%s", code, local.stdout.String(), local.stderr.String(), p.stdout.String())
 			}
 			// Half of it must be an error, or a dump that says so, and never a crash.
 			b, err := os.ReadFile(filepath.Join(dir, key))

@@ -79,7 +79,11 @@ func describeRecord(t Table, r *reader, d []UUID) string {
 	case TableEnded:
 		text = fmt.Sprintf("ended session %s", UUID(decodeEnded(r, d)))
 	case TableProducers:
-		text = fmt.Sprintf("producer %+v", *decodeProducer(r, d))
+		p := decodeProducer(r, d)
+		text = fmt.Sprintf("producer %d, last wrote at %d", p.id, p.time)
+		for _, q := range p.sequences {
+			text += fmt.Sprintf("\n    partition %d of %s: epoch %d, last batches %+v", q.partition, q.topic, q.epoch, q.recent[:min(int(q.n), remembered)])
+		}
 	case TableClaims:
 		text = fmt.Sprintf("claim %+v", decodeClaim(r, d))
 	case TableGroups:
