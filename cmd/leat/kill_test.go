@@ -56,6 +56,11 @@ func killAgain(t *testing.T, random *rand.Rand, args ...string) {
 	readCtx, stopReading := context.WithCancel(t.Context())
 	defer stopReading()
 	reading.Go(func() { w.read(readCtx) })
+	w.agent.until("the group is stable and reads", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.committed != [killPartitions]int64{}
+	})
 	for round := range killRounds {
 		w.round(round)
 	}
