@@ -170,7 +170,8 @@ func (w *killed) read(ctx context.Context) {
 			w.mu.Unlock()
 		}
 	}
-	cl := client(w.t, w.addr, kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
+	var said output // shown if the group was disturbed
+	cl := client(w.t, w.addr, kgo.WithLogger(kgo.BasicLogger(&said, kgo.LogLevelInfo, nil)), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked))
 	var next [killPartitions]int64
 	for ctx.Err() == nil {
@@ -190,7 +191,7 @@ func (w *killed) read(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.revoked > 0 {
-		w.t.Errorf("the group was rebalanced %d times", w.revoked)
+		w.t.Errorf("the group was rebalanced %d times; its client said:\n%s", w.revoked, said.String())
 	}
 	if w.committed != next {
 		w.t.Errorf("committed in the end: %v, want %v", w.committed, next)

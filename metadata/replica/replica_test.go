@@ -414,10 +414,11 @@ func TestAWatcherWhoMissedTooMuchIsTold(t *testing.T) {
 func TestWatchEndsWithTheReplica(t *testing.T) {
 	w := newWorld(t)
 	p := w.run(nil)
+	since := p.index(t)
 	done := make(chan error, 1)
 	go func() {
 		var last error
-		for _, err := range p.Watch(context.Background(), p.index(t)) {
+		for _, err := range p.Watch(context.Background(), since) {
 			last = err
 		}
 		done <- last
