@@ -126,7 +126,7 @@ func (w *killed) restart() {
 
 // produce sends records until ctx ends, and then waits until each is acknowledged. Nothing may ever fail: clients repeat.
 func (w *killed) produce(ctx context.Context, id int) {
-	cl := client(w.t, w.addr, patientDialer, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200),
+	cl := client(w.t, w.addr, patient(w.t), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200),
 		kgo.DefaultProduceTopic(killTopic))
 	random := rand.New(rand.NewPCG(uint64(id), 7))
 	var next [killPartitions]int
@@ -174,7 +174,7 @@ func (w *killed) read(ctx context.Context) {
 		}
 	}
 	var said output // shown if the group was disturbed
-	cl := client(w.t, w.addr, patientDialer, kgo.WithLogger(kgo.BasicLogger(&said, kgo.LogLevelInfo, nil)), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
+	cl := client(w.t, w.addr, patient(w.t), kgo.WithLogger(kgo.BasicLogger(&said, kgo.LogLevelInfo, nil)), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked))
 	var next [killPartitions]int64
 	for ctx.Err() == nil {
@@ -260,7 +260,7 @@ func (w *killed) checkOffsets() {
 
 func (w *killed) offsets() (at [killPartitions]int64) {
 	w.t.Helper()
-	cl := client(w.t, w.addr, patientDialer)
+	cl := client(w.t, w.addr, patient(w.t))
 	defer cl.Close()
 	offsets, err := kadm.NewClient(cl).FetchOffsets(bounded(w.t), killGroup)
 	if err != nil {
@@ -276,7 +276,7 @@ func (w *killed) offsets() (at [killPartitions]int64) {
 // check reads everything and compares it with what was acknowledged.
 func (w *killed) check() {
 	w.t.Helper()
-	cl := client(w.t, w.addr, patientDialer, kgo.ConsumeTopics(killTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl := client(w.t, w.addr, patient(w.t), kgo.ConsumeTopics(killTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer cl.Close()
 	ctx := bounded(w.t)
 	last := map[string]int{} // by producer and partition
@@ -320,13 +320,13 @@ func (w *killed) resume() {
 	if got := w.offsets(); got != w.committed {
 		w.t.Errorf("committed offsets %v, want %v", got, w.committed)
 	}
-	producer := client(w.t, w.addr, patientDialer, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	producer := client(w.t, w.addr, patient(w.t), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	for p := range int32(killPartitions) {
 		if err := producer.ProduceSync(bounded(w.t), &kgo.Record{Topic: killTopic, Partition: p, Value: []byte("one more")}).FirstErr(); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	cl := client(w.t, w.addr, patientDialer, kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic))
+	cl := client(w.t, w.addr, patient(w.t), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic))
 	defer cl.Close()
 	for got := 0; got < killPartitions; {
 		fetches := cl.PollFetches(bounded(w.t))
@@ -342,19 +342,24 @@ func (w *killed) resume() {
 	}
 }
 
-// patientDialer waits for an agent that is being started again. Without it a member whose heartbeat is refused a few times in a row
-// gives its group up by itself (kgo takes a refused connection for final), which says nothing about the agent.
-var patientDialer = kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-	var d net.Dialer
-	for {
-		c, err := d.DialContext(ctx, network, address)
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return c, err
+// patient has a client wait, as long as the test runs, for an agent that is being started again. Without it a member whose
+// heartbeat is refused a few times in a row gives its group up by itself (kgo takes a refused connection for final), which says
+// nothing about the agent.
+func patient(t *testing.T) kgo.Opt {
+	return kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		var d net.Dialer
+		for {
+			c, err := d.DialContext(ctx, network, address)
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				return c, err
+			}
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				return nil, err
+			case <-t.Context().Done(): // agents are ending now
+				return nil, err
+			}
 		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-})
+	})
+}

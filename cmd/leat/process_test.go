@@ -203,9 +203,6 @@ func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 		kgo.SeedBrokers(addr), kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.AlwaysRetryEOF(), // else a connection that dies with its first request passes for a refused login
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
-		// With so short a pause kgo's 20 tries are over in a second, and a member whose heartbeat ran out of tries gives its group up
-		// by itself. How long it tries is bounded by time instead (RetryTimeout: for a group's calls its session timeout).
-		kgo.RequestRetries(10_000),
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
