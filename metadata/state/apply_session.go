@@ -3,8 +3,13 @@ package state
 import "fmt"
 
 func (a *step) openSession(op OpenSession) Result {
-	if op.Session.IsZero() || op.NodeID < -1 || op.Level == 0 || tooLong(op.Agent, op.Address, op.Zone) {
+	if op.Session.IsZero() || op.NodeID < -1 || op.Level == 0 || tooLong(op.Agent, op.Address, op.Zone, op.Peer) || len(op.Listeners) > MaxListeners {
 		return a.result(CodeInvalid)
+	}
+	for _, l := range op.Listeners {
+		if tooLong(l.Name, l.Address) {
+			return a.result(CodeInvalid)
+		}
 	}
 	if _, ok := a.sessions.get(op.Session); ok || a.sessions.hasEnded(op.Session) {
 		return a.result(CodeSessionExists)
@@ -22,10 +27,22 @@ func (a *step) openSession(op OpenSession) Result {
 	a.misc.touch(a.index)
 	a.sessions.insert(&session{Session: Session{
 		ID: op.Session, NodeID: node, Agent: op.Agent, Address: op.Address, Zone: op.Zone,
-		Opened: a.index, Time: a.clock.latest, Level: op.Level,
+		Opened: a.index, Time: a.clock.latest, Level: op.Level, Peer: op.Peer, Listeners: op.Listeners,
 	}}, a.index)
 	a.changed(Change{Kind: ChangeSession})
 	return a.number(int64(node))
+}
+
+func (a *step) leaveSession(op LeaveSession) Result {
+	s, ok := a.sessions.get(op.Session)
+	if !ok || s.Closed || s.Leaving {
+		return a.result(CodeOK)
+	}
+	s, _ = a.sessions.edit(op.Session, a.index)
+	s.Leaving = true
+	a.sessions.rehash(s)
+	a.changed(Change{Kind: ChangeSession})
+	return a.result(CodeOK)
 }
 
 func (a *step) closeSession(op CloseSession) Result {

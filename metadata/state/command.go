@@ -33,7 +33,7 @@ type opcode uint8
 type LeaderInfo struct {
 	Session UUID // that the leader is about to open
 	Agent   string
-	Address string
+	Address string // where other agents reach it
 	Time    int64
 }
 
@@ -44,10 +44,20 @@ type OpenSession struct {
 	Session UUID   // random, never reused: CodeSessionExists
 	NodeID  int32  // wanted; -1: the name's own, else the lowest (from 0) that no session ever had
 	Agent   string // a stable name keeps its node id over restarts
-	Address string
+	Address string // where clients of the first listener reach it
 	Zone    string
 	Level   uint32
+
+	Peer      string     // where other agents reach it, host:port; "": nobody can
+	Listeners []Listener // where clients reach it, by listener; at most MaxListeners
 }
+
+// MaxListeners bounds the listeners of one agent.
+const MaxListeners = 64
+
+// LeaveSession says that a session is about to end: clients are sent elsewhere, while what it has accepted is still committed.
+// Idempotent, and without an effect on a session that is closed or unknown.
+type LeaveSession struct{ Session UUID }
 
 // CloseSession ends a session; its later commands are refused, its undecided objects may be swept. Idempotent.
 type CloseSession struct{ Session UUID }

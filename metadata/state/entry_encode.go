@@ -116,6 +116,7 @@ var decoders = [256]func(*reader) Op{
 	opOpenSession:         decodeOpenSession,
 	opCloseSession:        decodeCloseSession,
 	opRaiseLevel:          decodeRaiseLevel,
+	opLeaveSession:        decodeLeaveSession,
 	opCreateTopic:         decodeCreateTopic,
 	opDeleteTopic:         decodeDeleteTopic,
 	opCreatePartitions:    decodeCreatePartitions,

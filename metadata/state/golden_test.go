@@ -94,11 +94,31 @@ var goldenCommands = []Command{
 	{Op: NoteTrim{99}},
 }
 
+// goldenPeers is what came with several agents: commands and fields added to level 1 before it was ever released.
+var goldenPeers = []Command{
+	{Op: OpenSession{Session: id("s"), NodeID: -1, Agent: "alpha", Address: "10.0.0.1:9092", Zone: "a", Level: 1, Peer: "10.0.0.1:7000",
+		Listeners: []Listener{{"in", "10.0.0.1:9092"}, {"out", "example.org:443"}}}, Time: 1700000000000},
+	{Session: id("s"), Lane: LaneOther, Number: 1, Op: LeaveSession{id("s")}},
+}
+
 func TestGoldenEntries(t *testing.T) {
 	ops := map[string]bool{}
+	for file, commands := range map[string][]Command{"entries-1.golden": goldenCommands, "entries-1-peers.golden": goldenPeers} {
+		for _, c := range commands {
+			ops[fmt.Sprintf("%T", c.Op)] = true
+		}
+		t.Run(file, func(t *testing.T) { checkGoldenEntries(t, file, commands) })
+	}
+	for _, op := range allOps {
+		if !ops[fmt.Sprintf("%T", op)] {
+			t.Errorf("%T has no golden command", op)
+		}
+	}
+}
+
+func checkGoldenEntries(t *testing.T, file string, commands []Command) {
 	var written []golden
-	for _, c := range goldenCommands {
-		ops[fmt.Sprintf("%T", c.Op)] = true
+	for _, c := range commands {
 		body := EncodeEntry(Entry{Index: 1, Commands: []Command{c}, Check: Check{5, 0xfedcba9876543210}})
 		e, err := DecodeEntry(1, body)
 		if err != nil {
@@ -106,21 +126,16 @@ func TestGoldenEntries(t *testing.T) {
 		}
 		written = append(written, golden{fmt.Sprintf("%T", c.Op), body, fmt.Sprintf("%+v", e)})
 	}
-	for _, op := range allOps {
-		if !ops[fmt.Sprintf("%T", op)] {
-			t.Errorf("%T has no golden command", op)
-		}
-	}
-	all := Entry{Index: 1, Commands: goldenCommands}
+	all := Entry{Index: 1, Commands: commands}
 	e, err := DecodeEntry(1, EncodeEntry(all))
 	if err != nil || !reflect.DeepEqual(e, all) {
 		t.Fatalf("%v: decoded differs:\n%+v\n%+v", err, e, all)
 	}
 	written = append(written, golden{"all of them", EncodeEntry(all), fmt.Sprintf("%+v", e)})
-	for i, g := range readGolden(t, "entries-1.golden", written) {
+	for i, g := range readGolden(t, file, written) {
 		want := all
-		if i < len(goldenCommands) {
-			want = Entry{Index: 1, Commands: goldenCommands[i : i+1], Check: Check{5, 0xfedcba9876543210}}
+		if i < len(commands) {
+			want = Entry{Index: 1, Commands: commands[i : i+1], Check: Check{5, 0xfedcba9876543210}}
 		}
 		e, err := DecodeEntry(1, g.encoded)
 		if err != nil {

@@ -5,6 +5,7 @@ const (
 	opOpenSession         opcode = 1
 	opCloseSession        opcode = 2
 	opRaiseLevel          opcode = 3
+	opLeaveSession        opcode = 4
 	opCreateTopic         opcode = 10
 	opDeleteTopic         opcode = 11
 	opCreatePartitions    opcode = 12
@@ -25,6 +26,7 @@ const (
 func (OpenSession) opcode() opcode         { return opOpenSession }
 func (CloseSession) opcode() opcode        { return opCloseSession }
 func (RaiseLevel) opcode() opcode          { return opRaiseLevel }
+func (LeaveSession) opcode() opcode        { return opLeaveSession }
 func (CreateTopic) opcode() opcode         { return opCreateTopic }
 func (DeleteTopic) opcode() opcode         { return opDeleteTopic }
 func (CreatePartitions) opcode() opcode    { return opCreatePartitions }

@@ -12,6 +12,31 @@ func (o OpenSession) encode(w *writer) {
 	w.string(4, o.Address)
 	w.string(5, o.Zone)
 	w.uint(6, uint64(o.Level))
+	w.string(7, o.Peer)
+	encodeListeners(w, 8, o.Listeners)
+}
+
+func encodeListeners(w *writer, field int, listeners []Listener) {
+	for _, l := range listeners {
+		w.message(field, func(w *writer) {
+			w.string(1, l.Name)
+			w.string(2, l.Address)
+		})
+	}
+}
+
+func decodeListener(r *reader) (l Listener) {
+	r.message(func(r *reader) {
+		switch r.field {
+		case 1:
+			l.Name = r.string()
+		case 2:
+			l.Address = r.string()
+		default:
+			r.skip()
+		}
+	})
+	return l
 }
 
 func decodeOpenSession(r *reader) Op {
@@ -30,6 +55,10 @@ func decodeOpenSession(r *reader) Op {
 			o.Zone = r.string()
 		case 6:
 			o.Level = uint32(r.uintUpTo(math.MaxUint32))
+		case 7:
+			o.Peer = r.string()
+		case 8:
+			o.Listeners = append(o.Listeners, decodeListener(r))
 		default:
 			r.skip()
 		}
@@ -51,6 +80,10 @@ func decodeCloseSession(r *reader) Op {
 	}
 	return o
 }
+
+func (o LeaveSession) encode(w *writer) { w.uuid(1, o.Session) }
+
+func decodeLeaveSession(r *reader) Op { return LeaveSession(decodeCloseSession(r).(CloseSession)) }
 
 func (o RaiseLevel) encode(w *writer) { w.uint(1, uint64(o.Level)) }
 

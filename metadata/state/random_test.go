@@ -72,10 +72,14 @@ func drawOp(t *rapid.T, s *State) Op {
 	switch rapid.IntRange(0, 34).Draw(t, "op") {
 	case 0, 1:
 		return OpenSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s"))), Level: 1, NodeID: -1,
-			Agent: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "agent")}
+			Agent: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "agent"),
+			Peer:  rapid.SampledFrom([]string{"", "10.0.0.1:1"}).Draw(t, "peer"), Listeners: []Listener{{"l", "h:1"}}}
 	case 2:
 		if rapid.IntRange(0, 5).Draw(t, "really") == 0 {
 			return CloseSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s")))}
+		}
+		if rapid.Bool().Draw(t, "leave") {
+			return LeaveSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s")))}
 		}
 		return RaiseLevel{Level: 1}
 	case 3, 4:

@@ -222,7 +222,7 @@ func parseCommand(t *testing.T, who, rest string) Command {
 	return c
 }
 
-var allOps = []Op{OpenSession{}, CloseSession{}, RaiseLevel{}, CreateTopic{}, DeleteTopic{}, CreatePartitions{}, AlterConfigs{},
+var allOps = []Op{OpenSession{}, CloseSession{}, LeaveSession{}, RaiseLevel{}, CreateTopic{}, DeleteTopic{}, CreatePartitions{}, AlterConfigs{},
 	CommitObject{}, SkipObject{}, AllocateProducerIDs{}, ExpireProducers{}, AdvanceLogStart{}, ClaimGroup{}, WriteGroup{},
 	CommitOffsets{}, DeleteGroup{}, ExpireOffsets{}, NoteTrim{}}
 
@@ -251,6 +251,11 @@ func setField(t *testing.T, f reflect.Value, value string) {
 		for _, kv := range strings.Split(value, ",") {
 			k, v, _ := strings.Cut(kv, ":")
 			f.Set(reflect.Append(f, reflect.ValueOf(Config{k, v})))
+		}
+	case []Listener:
+		for _, kv := range strings.Split(value, ",") {
+			k, v, _ := strings.Cut(kv, "@")
+			f.Set(reflect.Append(f, reflect.ValueOf(Listener{k, v})))
 		}
 	case []Run:
 		for _, r := range strings.Split(value, ";") {
@@ -349,7 +354,11 @@ func dump(s *State) string {
 		}
 	}
 	for x := range s.sessions.trie.all() {
-		p("session %s node=%d agent=%q opened=%d level=%d closed=%v objects=%d", name(x.ID), x.NodeID, x.Agent, x.Opened, x.Level, x.Closed,
+		reach := ""
+		if x.Peer != "" || len(x.Listeners) > 0 || x.Leaving {
+			reach = fmt.Sprintf(" peer=%q listeners=%v leaving=%v", x.Peer, x.Listeners, x.Leaving)
+		}
+		p("session %s node=%d agent=%q opened=%d level=%d closed=%v objects=%d"+reach, name(x.ID), x.NodeID, x.Agent, x.Opened, x.Level, x.Closed,
 			s.objects.owners[x.ID])
 		for i := range x.lanes {
 			l := &x.lanes[i]

@@ -40,7 +40,10 @@ func SizeHint(op Op) int {
 	case DeleteGroup:
 		size += len(op.Group)
 	case OpenSession:
-		size += len(op.Agent) + len(op.Address) + len(op.Zone)
+		size += len(op.Agent) + len(op.Address) + len(op.Zone) + len(op.Peer)
+		for _, l := range op.Listeners {
+			size += 16 + len(l.Name) + len(l.Address)
+		}
 	}
 	return size
 }

@@ -19,7 +19,7 @@ func TestSizeHintIsNotBelowTheEncodedSize(t *testing.T) {
 		CommitOffsets{Group: long, Member: long, Offsets: []OffsetCommit{{Offset: 1 << 60, LeaderEpoch: -1, Metadata: long}, {}}},
 		CreateTopic{Name: long, Configs: []Config{{Name: long, Value: long}}},
 		AlterConfigs{Set: []Config{{Name: long, Value: long}}, Remove: []string{long}},
-		OpenSession{Agent: long, Address: long, Zone: long},
+		OpenSession{Agent: long, Address: long, Zone: long, Peer: long, Listeners: []Listener{{long, long}}},
 		DeleteGroup{Group: long}, ClaimGroup{Group: long}, SkipObject{},
 	} {
 		encoded := len(EncodeEntry(Entry{Commands: []Command{{Session: UUID{1}, Lane: 1, Number: 1 << 60, Settled: 1 << 60, Time: 1 << 60, Op: op}}}))

@@ -43,6 +43,7 @@ func (s *session) encode(w *writer, _ *dictionary) {
 			}
 		})
 	}
+	s.encodeReach(w)
 }
 
 func (s *session) encodeInfo(w *writer) {
@@ -55,6 +56,13 @@ func (s *session) encodeInfo(w *writer) {
 	w.int(7, s.Time)
 	w.uint(8, uint64(s.Level))
 	w.bool(9, s.Closed)
+}
+
+// encodeReach is the fields that lie behind the lanes.
+func (s *session) encodeReach(w *writer) {
+	w.string(11, s.Peer)
+	encodeListeners(w, 12, s.Listeners)
+	w.bool(13, s.Leaving)
 }
 
 func decodeSession(r *reader, _ []UUID) *session {
@@ -87,6 +95,12 @@ func decodeSession(r *reader, _ []UUID) *session {
 			}
 			decodeLane(r, &s.lanes[lanes])
 			lanes++
+		case 11:
+			s.Peer = r.string()
+		case 12:
+			s.Listeners = append(s.Listeners, decodeListener(r))
+		case 13:
+			s.Leaving = r.bool()
 		default:
 			r.skip()
 		}
@@ -197,7 +211,10 @@ func (ss *sessions) insertEnded(e ended, index uint64) {
 
 func (ss *sessions) rehash(s *session) {
 	ss.sum -= s.hash
-	s.hash = hashEncoded(hashSession, s.encodeInfo)
+	s.hash = hashEncoded(hashSession, func(w *writer) {
+		s.encodeInfo(w)
+		s.encodeReach(w)
+	})
 	ss.sum += s.hash
 }
 

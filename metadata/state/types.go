@@ -76,7 +76,14 @@ type Session struct {
 	Time    int64  // ms since the epoch, when it was opened
 	Level   uint32 // highest level of state it understands
 	Closed  bool
+
+	Peer      string     // where other agents reach it, host:port
+	Listeners []Listener // where clients reach it, by listener; must not be changed
+	Leaving   bool       // it said that it is about to end
 }
+
+// Listener is one way into an agent.
+type Listener struct{ Name, Address string }
 
 // Lane is one of the ordered command streams of a session (rule R2).
 type Lane uint8
