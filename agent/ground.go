@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/bolt"
 	"github.com/leat-stream/leat/metadata/journal/mem"
@@ -170,8 +171,8 @@ func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error
 }
 
 // source reads byte ranges for the cache.
-func (g *ground) source(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	o, err := g.retrying.Get(ctx, key, objectstore.Range{Offset: off, Length: n})
+func (g *ground) source(ctx context.Context, m cache.Miss) (io.ReadCloser, error) {
+	o, err := g.retrying.Get(ctx, m.Key, objectstore.Range{Offset: m.Off, Length: m.N})
 	return o.Reader, err
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 // zeros answers any range of any object.
-func zeros(_ context.Context, _ string, _, n int64) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(make([]byte, n))), nil
+func zeros(_ context.Context, m Miss) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(make([]byte, m.N))), nil
 }
 
 const benchKey = "cluster/data/00112233445566778899aabbccddeeff/0000000000000001-1"

@@ -8,6 +8,8 @@
 // Tail reads (the end of the log) and back-fill reads (old data) are kept apart: back-fill has GETs, a pace and a small
 // window of its own; what it reads is never put where it could push out the tail, neither in memory nor on disk.
 //
+// The source may itself ask the cache of another agent. What is read on behalf of one (ReadOrigin) never waits for another.
+//
 // The package must never be asked for truth: it may forget anything at any moment, except that Put is served for as
 // long as the window has room. It must never hold objects that can change, never answer bytes other than the source's
 // (checksums of the content are its consumer's business), never know the agent, and never fail a read because its disk did.
@@ -36,9 +38,20 @@ var (
 	ErrInUse = errors.New("cache folder is in use by another process")
 )
 
-// Source opens the n bytes of an object from off on; exactly those, or an error. It retries what is worth a retry and
-// ends when ctx does. The cache closes the reader.
-type Source func(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+// Source opens what was missed; exactly those bytes, or an error. It retries what is worth a retry and ends when ctx does.
+// The cache closes the reader.
+type Source func(ctx context.Context, m Miss) (io.ReadCloser, error)
+
+// Miss is what a Source is asked for: N bytes of an object from Off on.
+type Miss struct {
+	Key    string
+	Size   int64 // of the whole object, in bytes, as the first reader believes
+	Off, N int64 // bytes; whole chunks, the object's last one may be shorter
+	Class  Class // of the most urgent reader
+	// Origin is closed once the cache of another agent waits for these bytes (ReadOrigin): from then on the source may no
+	// longer wait for any other cache, or two could wait for each other. Nil: never.
+	Origin <-chan struct{}
+}
 
 // Class tells why bytes are read.
 type Class uint8
@@ -112,6 +125,24 @@ func Open(cfg Config, source Source, log *slog.Logger, registerer prometheus.Reg
 // one GET; the caller bounds n by its own byte budget. Errors: ErrRange, ErrShort, ErrClosed, ctx's, the source's; each
 // with the object's name; none is remembered.
 func (c *Cache) Read(ctx context.Context, key string, size, off, n int64, class Class) ([][]byte, error) {
+	return c.read(ctx, key, size, off, n, reader{class: class})
+}
+
+// ReadOrigin is Read on behalf of another agent's cache: what is missing comes from the origin, whatever the source would
+// ask otherwise, even if a flight for a reader of this agent is under way (Miss.Origin). It waits for no slot among the
+// GETs of this agent's readers, whose flights may be waiting for that other agent: the caller bounds how many run at once.
+func (c *Cache) ReadOrigin(ctx context.Context, key string, size, off, n int64, class Class) ([][]byte, error) {
+	return c.read(ctx, key, size, off, n, reader{class: class, origin: true})
+}
+
+// reader says for whom bytes are read.
+type reader struct {
+	class  Class
+	origin bool // for another cache
+}
+
+func (c *Cache) read(ctx context.Context, key string, size, off, n int64, by reader) ([][]byte, error) {
+	class := by.class
 	if off < 0 || n < 0 || off > size || n > size-off || class >= classes {
 		return nil, fmt.Errorf("cache: read %s: %d bytes at %d of %d: %w", key, n, off, size, ErrRange)
 	}
@@ -128,7 +159,7 @@ func (c *Cache) Read(ctx context.Context, key string, size, off, n int64, class 
 		missing = missing || found == nil
 	}
 	if missing {
-		if err := c.fill(ctx, span{key, size, first}, chunks, class); err != nil {
+		if err := c.fill(ctx, span{key, size, first}, chunks, by); err != nil {
 			return nil, fmt.Errorf("cache: read %s: %w", key, err)
 		}
 	}

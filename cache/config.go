@@ -11,7 +11,8 @@ type Config struct {
 	Dir string
 	// MemoryBytes bounds what the cache holds in memory: 1/4 for what was just written or read at the tail, 1/8 for
 	// back-fill, 1/16 each for the disk queue and for chunks on their way into ristretto, the rest for ristretto.
-	// Not in it: GETs under way (TailGets + BackfillGets, of MaxGetBytes each) and what readers still refer to.
+	// Not in it: GETs under way (TailGets + BackfillGets + those for other caches, of MaxGetBytes each) and what readers
+	// still refer to.
 	MemoryBytes int64
 	// DiskBytes bounds the files of the disk tier. Ignored without Dir.
 	DiskBytes int64
@@ -19,7 +20,7 @@ type Config struct {
 	ChunkBytes int64
 	// MaxGetBytes bounds one ranged GET of adjacent chunks; at least one chunk.
 	MaxGetBytes int64
-	// TailGets and BackfillGets bound the GETs of each class under way. Further ones wait their turn.
+	// TailGets and BackfillGets bound the GETs of each class under way for readers of this agent. Further ones wait their turn.
 	TailGets, BackfillGets int
 	// BackfillBytesPerSecond paces back-fill GETs; 0 means not paced.
 	BackfillBytesPerSecond int64

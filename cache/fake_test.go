@@ -35,16 +35,16 @@ func content(key string, size int64) []byte {
 	return data
 }
 
-func (b *bucket) open(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+func (b *bucket) open(ctx context.Context, m Miss) (io.ReadCloser, error) {
 	b.mu.Lock()
-	b.gets = append(b.gets, fmt.Sprintf("%s %d+%d", key, off, n))
+	b.gets = append(b.gets, fmt.Sprintf("%s %d+%d", m.Key, m.Off, m.N))
 	b.mu.Unlock()
 	if b.before != nil {
-		if err := b.before(ctx, key); err != nil {
+		if err := b.before(ctx, m.Key); err != nil {
 			return nil, err
 		}
 	}
-	return io.NopCloser(bytes.NewReader(content(key, 1<<12)[off : off+n-b.cut])), nil
+	return io.NopCloser(bytes.NewReader(content(m.Key, 1<<12)[m.Off : m.Off+m.N-b.cut])), nil
 }
 
 // asked answers the GETs so far and forgets them.

@@ -27,24 +27,34 @@ type call struct {
 
 // run is a goroutine that fetches adjacent chunks of one object, at most MaxGetBytes of them.
 //
-// waiters and urgent's closing are guarded by flights.mu; stale is set once, by Drop; the rest does not change.
+// waiters and the closing of urgent and origin are guarded by flights.mu; stale is set once, by Drop; the rest does not
+// change.
 type run struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	calls   []*call
+	size    int64         // of the object, as its first reader believes
 	waiters int           // reads that wait for calls, once per call; at 0 the run is given up
 	urgent  chan struct{} // closed when a tail read waits
-	hurried bool          // urgent is closed
+	origin  chan struct{} // closed when a read for another cache waits
 	stale   atomic.Bool   // what it brings must not be kept
 }
 
 // class tells how the run is treated now: a back-fill run that a tail read waits for becomes a tail run.
 func (r *run) class() Class {
-	select {
-	case <-r.urgent:
+	if closed(r.urgent) {
 		return Tail
+	}
+	return Backfill
+}
+
+// closed reports whether a channel that nothing is ever sent to is closed.
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
 	default:
-		return Backfill
+		return false
 	}
 }
 
@@ -61,8 +71,8 @@ type flights struct {
 func newFlights() *flights { return &flights{calls: map[chunkID]*call{}} }
 
 // fill completes the chunks that are nil, waiting for flights of others where there are any.
-func (c *Cache) fill(ctx context.Context, s span, chunks []*chunk, class Class) error {
-	calls, err := c.join(s, chunks, class)
+func (c *Cache) fill(ctx context.Context, s span, chunks []*chunk, by reader) error {
+	calls, err := c.join(s, chunks, by)
 	if err != nil {
 		return err
 	}
@@ -90,7 +100,7 @@ func (c *Cache) fill(ctx context.Context, s span, chunks []*chunk, class Class) 
 // join answers a call for every chunk that is nil, its own or another reader's, and starts the runs of its own ones. A
 // flight that ended since the caller looked has left its chunk in a window: it is looked for again under the lock, so
 // that no chunk is fetched twice. The caller leaves the calls.
-func (c *Cache) join(s span, chunks []*chunk, class Class) ([]*call, error) {
+func (c *Cache) join(s span, chunks []*chunk, by reader) ([]*call, error) {
 	f := c.flights
 	calls := make([]*call, len(chunks))
 	var runs []*run
@@ -109,24 +119,24 @@ func (c *Cache) join(s span, chunks []*chunk, class Class) ([]*call, error) {
 			continue
 		}
 		if other := f.calls[id]; other != nil {
-			other.run.wait(class)
+			other.run.wait(by)
 			calls[i], open = other, nil
-			c.metrics.joined[class].Inc()
+			c.metrics.joined[by.class].Inc()
 			continue
 		}
 		if found := c.inWindow(id, length); found != nil {
 			chunks[i], open = found, nil
-			c.metrics.hits[tierWindow][class].Inc()
+			c.metrics.hits[tierWindow][by.class].Inc()
 			continue
 		}
 		if open == nil || bytes+length > c.cfg.MaxGetBytes {
-			open, bytes = c.newRun(), 0
+			open, bytes = c.newRun(s.size), 0
 			runs = append(runs, open)
 		}
 		bytes += length
 		calls[i] = &call{id: id, length: length, run: open, done: make(chan struct{})}
 		open.calls = append(open.calls, calls[i])
-		open.wait(class)
+		open.wait(by)
 		f.calls[id] = calls[i]
 	}
 	for _, r := range runs {
@@ -140,18 +150,21 @@ func (c *Cache) join(s span, chunks []*chunk, class Class) ([]*call, error) {
 	return calls, nil
 }
 
-func (c *Cache) newRun() *run {
-	r := &run{urgent: make(chan struct{})}
+func (c *Cache) newRun(size int64) *run {
+	r := &run{size: size, urgent: make(chan struct{}), origin: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
 	return r
 }
 
-// wait counts a reader in; a tail reader makes the run a tail run. Under flights.mu.
-func (r *run) wait(class Class) {
+// wait counts a reader in; a tail reader makes the run a tail run, and one for another cache sends it to the origin. Under
+// flights.mu.
+func (r *run) wait(by reader) {
 	r.waiters++
-	if class == Tail && !r.hurried {
-		r.hurried = true
+	if by.class == Tail && !closed(r.urgent) {
 		close(r.urgent)
+	}
+	if by.origin && !closed(r.origin) {
+		close(r.origin)
 	}
 }
 

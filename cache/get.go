@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// gates bound the GETs under way, by class.
+// gates bound the GETs under way for readers of this agent, by class.
 type gates struct {
 	slots [classes]chan struct{}
 	pace  *pace // of back-fill
@@ -20,28 +20,39 @@ func newGates(cfg Config) gates {
 	}
 }
 
-// enter waits for the right to GET n bytes and answers how to give it back. A back-fill run that becomes urgent while it
-// waits goes over to the tail's gate.
+// enter waits for the right to GET n bytes and answers how to give it back.
 func (g *gates) enter(r *run, n int64) (leave func(), err error) {
-	if r.class() == Backfill {
-		select {
-		case g.slots[Backfill] <- struct{}{}:
-			leave := func() { <-g.slots[Backfill] }
-			if err := g.pace.wait(r.ctx, n, r.urgent); err != nil {
-				leave()
-				return nil, err
-			}
-			return leave, nil
-		case <-r.urgent:
-		case <-r.ctx.Done():
-			return nil, r.ctx.Err()
-		}
+	leave, class, err := g.slot(r)
+	if err != nil || class == Tail {
+		return leave, err
 	}
-	select {
-	case g.slots[Tail] <- struct{}{}:
-		return func() { <-g.slots[Tail] }, nil
-	case <-r.ctx.Done():
-		return nil, r.ctx.Err()
+	if err := g.pace.wait(r.ctx, n, r.urgent); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// slot waits for a slot of the run's class. A back-fill run that becomes urgent while it waits goes over to the tail's gate. A
+// run that another cache waits for needs no slot: all of them may be held by flights that wait for that very cache.
+func (g *gates) slot(r *run) (leave func(), class Class, err error) {
+	for {
+		class = r.class()
+		if closed(r.origin) {
+			return func() {}, class, nil
+		}
+		urgent := r.urgent
+		if class == Tail {
+			urgent = nil
+		}
+		select {
+		case g.slots[class] <- struct{}{}:
+			return func() { <-g.slots[class] }, class, nil
+		case <-urgent:
+		case <-r.origin:
+		case <-r.ctx.Done():
+			return nil, class, r.ctx.Err()
+		}
 	}
 }
 
@@ -96,7 +107,7 @@ func (c *Cache) get(r *run, calls []*call) (done int, err error) {
 	c.metrics.inFlight.Inc()
 	defer c.metrics.inFlight.Dec()
 	c.metrics.gets[class].Inc()
-	done, err = c.receive(r.ctx, calls, key, off, n)
+	done, err = c.receive(r.ctx, calls, Miss{Key: key, Size: r.size, Off: off, N: n, Class: class, Origin: r.origin})
 	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			c.metrics.getErrors[class].Inc()
@@ -108,8 +119,8 @@ func (c *Cache) get(r *run, calls []*call) (done int, err error) {
 }
 
 // receive reads the bytes of calls straight into the arrays that the chunks keep.
-func (c *Cache) receive(ctx context.Context, calls []*call, key string, off, n int64) (done int, err error) {
-	body, err := c.source(ctx, key, off, n)
+func (c *Cache) receive(ctx context.Context, calls []*call, m Miss) (done int, err error) {
+	body, err := c.source(ctx, m)
 	if err != nil {
 		return 0, err
 	}

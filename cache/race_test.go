@@ -17,7 +17,7 @@ func TestChunkThatCameInBetweenLookUpAndFlightIsNotFetchedAgain(t *testing.T) {
 	read(t, c, "a", 1000, 0, 64, Tail) // the flight that ended after another reader had looked in vain
 	b.asked()
 	chunks := make([]*chunk, 1)
-	if err := c.fill(t.Context(), span{"a", 1000, 0}, chunks, Tail); err != nil || chunks[0] == nil {
+	if err := c.fill(t.Context(), span{"a", 1000, 0}, chunks, reader{class: Tail}); err != nil || chunks[0] == nil {
 		t.Fatal(chunks, err)
 	}
 	if got := b.asked(); len(got) != 0 {

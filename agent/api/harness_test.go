@@ -66,8 +66,8 @@ func newServer(t *testing.T) *server {
 	rep, err := replica.Open(ctx, replica.Default(), journal.New().Open(), object.NewImages(store, keys), log, reg)
 	must(err)
 	chunks, err := cache.Open(cache.Config{MemoryBytes: 64 << 20, ChunkBytes: 1 << 20, MaxGetBytes: 4 << 20, TailGets: 8, BackfillGets: 8},
-		func(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-			o, err := store.Get(ctx, key, objectstore.Range{Offset: off, Length: n})
+		func(ctx context.Context, m cache.Miss) (io.ReadCloser, error) {
+			o, err := store.Get(ctx, m.Key, objectstore.Range{Offset: m.Off, Length: m.N})
 			return o.Reader, err
 		}, log, reg)
 	must(err)
