@@ -83,7 +83,7 @@ var sdks = []struct {
 	{"github.com/aws", []string{"objectstore/s3"}},
 	{"github.com/minio", []string{"objectstore/minio"}},
 	{"go.etcd.io/bbolt", []string{"cache", "metadata/journal/bolt"}},
-	{"go.etcd.io/etcd", []string{"metadata/journal/etcd"}},
+	{"go.etcd.io/etcd", []string{"metadata/journal/etcd", "cmd/etcd"}}, // cmd/etcd is a module of its own: the server that tests start
 	{"github.com/dgraph-io/ristretto", []string{"cache"}},
 }
 
