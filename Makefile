@@ -7,6 +7,9 @@
 # The last version of MinIO that its authors published; their repository is archived. Only tests, demo and benchmarks use it.
 MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
 STATICCHECK_VERSION := v0.8.2
+# What compiles peer.proto; protoc-gen-go is of the version in go.mod.
+BUF_VERSION         := v1.75.0
+GENGRPC_VERSION     := v1.6.2
 
 GO       ?= go
 PKG      ?= ./...
@@ -78,6 +81,12 @@ golden: ## Write the golden files anew; look at the difference before you commit
 	while read -r dir; do $(GO) test -count=1 "./$$dir" -rewrite </dev/null; done
 	@git diff --stat -- '*/testdata/*'
 
+.PHONY: proto
+proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go-grpc ## Generate Go code from .proto files, with tools built the first time (about 1 minute)
+	$(GO) build -o $(TOOLS)/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	$(TOOLS)/buf generate agent/peer/peerpb --template '{"version": "v2", "plugins": [$(foreach p,go go-grpc,{ \
+		"local": "$(TOOLS)/protoc-gen-$p", "out": "agent/peer/peerpb", "opt": "paths=source_relative"},)]}'
+
 .PHONY: demo
 demo: build $(TOOLS)/minio ## Stream a real text corpus through every codec into MinIO and back, and compare every byte
 	$(GO) run ./cmd/demo -leat $(LEAT) $(ARGS)
@@ -123,6 +132,18 @@ $(TOOLS)/staticcheck:
 	@if $(call is,$@,$(STATICCHECK_VERSION)); then exit; fi; \
 	echo 'Building staticcheck into .tools/, once.'; \
 	GOBIN='$(TOOLS)' $(GO) install -trimpath honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+.PHONY: $(TOOLS)/buf
+$(TOOLS)/buf:
+	@if $(call is,$@,$(BUF_VERSION)); then exit; fi; \
+	echo 'Building buf into .tools/, once: about 1 minute on 2 cores.'; \
+	GOBIN='$(TOOLS)' $(GO) install -trimpath github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+
+.PHONY: $(TOOLS)/protoc-gen-go-grpc
+$(TOOLS)/protoc-gen-go-grpc:
+	@if $(call is,$@,$(GENGRPC_VERSION)); then exit; fi; \
+	echo 'Building protoc-gen-go-grpc into .tools/, once.'; \
+	GOBIN='$(TOOLS)' $(GO) install -trimpath google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(GENGRPC_VERSION)
 
 .PHONY: clean
 clean: ## Remove what was built and the data of run, dev and minio; not .tools/

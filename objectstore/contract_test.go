@@ -82,3 +82,20 @@ func TestCheckKeyRefusesWhatCouldEscape(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSecretIsNoNameOfAnythingElse(t *testing.T) {
+	keys, err := objectstore.NewKeys("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := keys.Secret()
+	_, journalErr := keys.ParseJournal(key)
+	_, dataErr := keys.ParseData(key)
+	_, _, _, snapshotErr := keys.ParseSnapshot(key)
+	if key != "c/secret" || key == keys.Head() || journalErr == nil || dataErr == nil || snapshotErr == nil {
+		t.Errorf("%q: %v, %v, %v", key, journalErr, dataErr, snapshotErr)
+	}
+	if err := objectstore.CheckKey(key); err != nil {
+		t.Error(err)
+	}
+}

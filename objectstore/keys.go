@@ -13,6 +13,7 @@ import (
 // Every name in the bucket, relative to the store's own prefix. Nothing else may compose a key.
 //
 //	<cluster>/head                                the only mutable object
+//	<cluster>/secret                              what agents of the cluster know each other by, created once
 //	<cluster>/journal/<index>                     one journal entry, created once; index in 20 decimal digits
 //	<cluster>/snapshot/<index>-manifest-<random>  manifest of the state image taken at index
 //	<cluster>/snapshot/<index>-shard-<random>     one immutable shard, first written for the image taken at index
@@ -65,6 +66,9 @@ func NewKeys(cluster string) (Keys, error) {
 
 // Head is the name of the cluster's only mutable object.
 func (k Keys) Head() string { return k.cluster + "/head" }
+
+// Secret is the name of the random secret that agents of the cluster prove to each other that they know.
+func (k Keys) Secret() string { return k.cluster + "/secret" }
 
 // Journal is the name of the journal entry at index.
 func (k Keys) Journal(index uint64) string { return fmt.Sprintf("%s/journal/%020d", k.cluster, index) }

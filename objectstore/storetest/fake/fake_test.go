@@ -173,6 +173,9 @@ func TestItRefusesWhatLeatMustNeverAsk(t *testing.T) {
 		"unconditional":    put(keys.Head(), objectstore.Condition{}),
 		"replace journal":  put(keys.Journal(1), version),
 		"replace data":     put(keys.Data(objectstore.Segment{}), version),
+		"replace secret":   put(keys.Secret(), version),
+		"overwrite secret": put(keys.Secret(), objectstore.Condition{}),
+		"delete secret":    s.Delete(ctx, keys.Secret()),
 		"unknown name":     put("c/else", objectstore.IfAbsent()),
 		"another cluster":  put("d/head", objectstore.IfAbsent()),
 		"delete head":      s.Delete(ctx, keys.Head()),
@@ -187,12 +190,12 @@ func TestItRefusesWhatLeatMustNeverAsk(t *testing.T) {
 			t.Errorf("list: %v", err)
 		}
 	}
-	if n := len(s.Violations()); n != 8 {
+	if n := len(s.Violations()); n != 11 {
 		t.Errorf("%d violations: %v", n, s.Violations())
 	}
 	probe := keys.Probe([16]byte{})
 	if err := errors.Join(put(probe, objectstore.Condition{}), put(probe, objectstore.Condition{}), s.Delete(ctx, probe),
-		put(keys.Head(), objectstore.IfAbsent()), put(keys.Journal(1), objectstore.IfAbsent()),
+		put(keys.Head(), objectstore.IfAbsent()), put(keys.Secret(), objectstore.IfAbsent()), put(keys.Journal(1), objectstore.IfAbsent()),
 		s.Delete(ctx, keys.Journal(1)), s.Delete(ctx, keys.Journal(1)), s.Delete(ctx)); err != nil {
 		t.Error(err)
 	}

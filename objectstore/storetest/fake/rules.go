@@ -8,6 +8,7 @@ import (
 // forbidden answers an error if a request is against the rules of the bucket:
 //
 //	head        created if absent, replaced if the version matches, never deleted
+//	secret      created if absent, never replaced, never deleted
 //	journal/    created if absent, never replaced; deleted only if once asked for
 //	snapshot/   the same
 //	data/       the same
@@ -26,7 +27,8 @@ func (s *Store) forbidden(r Request) error {
 	for _, key := range r.Keys {
 		probe := strings.HasPrefix(key, cluster+"probe/")
 		head := key == s.keys.Head()
-		if !probe && !head && !s.immutable(key) {
+		secret := key == s.keys.Secret()
+		if !probe && !head && !secret && !s.immutable(key) {
 			return no("keys.go knows no such name: " + key)
 		}
 		_, conditional := r.Condition.Match()
@@ -37,6 +39,8 @@ func (s *Store) forbidden(r Request) error {
 			return no("it replaces what is immutable")
 		case r.Op == Delete && head:
 			return no("it deletes the head")
+		case r.Op == Delete && secret:
+			return no("it deletes the secret")
 		case r.Op == Delete && !probe && !s.asked[key]:
 			return no("it deletes what was never created: " + key)
 		}
