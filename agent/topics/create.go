@@ -88,12 +88,25 @@ func (c *Catalog) Create(ctx context.Context, specs []Spec, validateOnly bool) [
 				made[i] = Created{Err: err}
 			case results[n].Code == state.CodeTopicExists: // somebody else was first
 				made[i] = Created{Err: errExists(ops[i].Name)}
+			case results[n].Code == state.CodeTopicCollides:
+				made[i] = Created{Err: c.collided(ctx, ops[i].Name, results[n].Topic)}
 			case results[n].Code != state.CodeOK:
 				made[i] = Created{Err: fmt.Errorf("create topic %q: metadata answered %s", ops[i].Name, results[n].Code)}
 			}
 		}
 	}
 	return made
+}
+
+// collided is the refusal of a name by the metadata: another agent was first with one like it.
+func (c *Catalog) collided(ctx context.Context, name string, with state.UUID) error {
+	other := with.String() // should its name not be found out, because it was deleted again or the request gave up
+	_ = c.session.Ask(ctx, metadata.Local(), func(r state.Reader) {
+		if t, ok := r.Topic(with); ok {
+			other = t.Name
+		}
+	})
+	return errCollides(name, other)
 }
 
 func errExists(name string) error {

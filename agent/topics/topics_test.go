@@ -455,3 +455,17 @@ func TestExtend(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestNamesCollideAcrossAgents: an agent that does not know yet what another one has just created is told by the metadata.
+func TestNamesCollideAcrossAgents(t *testing.T) {
+	c, w := newCatalog(t)
+	w.lags = true
+	w.elsewhere(state.CreateTopic{Topic: state.UUID{9}, Name: "a_b", Partitions: 1})
+	made := c.Create(t.Context(), []Spec{{Name: "a.b", Partitions: 1, ReplicationFactor: 1}}, false)
+	if told(made[0].Err) != "4: Topic 'a.b' collides with existing topic: a_b" {
+		t.Error(made[0].Err)
+	}
+	if made[0].Config != nil || w.truth.Reader().Index() != 2 {
+		t.Errorf("%+v", made[0])
+	}
+}

@@ -133,7 +133,7 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 	if b.ProducerID < 0 {
 		return BatchResult{}
 	}
-	last := int32((int64(b.FirstSequence) + int64(b.Count) - 1) & math.MaxInt32) // 2^31−1 is followed by 0
+	last := b.LastSequence()
 	known, ok := r.producers.get(b.ProducerID)
 	at, wrote := 0, false
 	if ok {
@@ -146,7 +146,7 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 		if c, original = known.sequences[at].check(b.ProducerEpoch, b.FirstSequence, last); c != CodeOK {
 			return refuse(c)
 		}
-	case ok && b.FirstSequence != 0:
+	case ok && b.FirstSequence != 0 && !r.knewBefore(known):
 		return refuse(CodeOutOfOrderSequence)
 	case !ok && (b.FirstSequence != 0 || r.run.AcceptIndex < r.misc.expired):
 		return refuse(CodeUnknownProducer)
@@ -165,6 +165,13 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 	return BatchResult{}
 }
 
+// knewBefore reports whether the producer wrote to a deleted topic of the same name. Its client goes on counting where it was, and
+// whichever of its batches comes first begins the sequence here: that they come in order is what agents wait for at accept.
+func (r *commitRun) knewBefore(p *producer) bool {
+	t, _ := r.topics.get(r.tp.Topic)
+	return slices.Contains(p.deleted, t.name)
+}
+
 // check decides a batch of a producer that has written to the partition (rule R5). It answers the batch that this one repeats,
 // if any.
 func (q *sequence) check(epoch int16, first, last int32) (Code, *batch) {
@@ -176,7 +183,7 @@ func (q *sequence) check(epoch int16, first, last int32) (Code, *batch) {
 			return CodeOutOfOrderSequence, nil
 		}
 		return CodeOK, nil
-	case first == int32((int64(q.last())+1)&math.MaxInt32):
+	case first == following(q.last()):
 		return CodeOK, nil
 	}
 	for i := range q.recent[:q.n] {

@@ -12,6 +12,9 @@ func (a *step) createTopic(op CreateTopic) Result {
 	if id, ok := a.topics.names[op.Name]; ok {
 		return Result{Code: CodeTopicExists, Index: a.index, Topic: id}
 	}
+	if id, ok := a.topics.collision(op.Name); ok {
+		return Result{Code: CodeTopicCollides, Index: a.index, Topic: id}
+	}
 	if op.Partitions < 1 || op.Partitions > MaxPartitions {
 		return a.result(CodeInvalidPartitions)
 	}
@@ -48,7 +51,7 @@ func (a *step) deleteTopic(op DeleteTopic) Result {
 	for n := range t.partitions {
 		a.partitions.remove(TopicPartition{op.Topic, n}, a.index, a.dereference)
 	}
-	a.producers.removeTopic(op.Topic, a.index)
+	a.producers.removeTopic(op.Topic, t.name, a.index)
 	a.offsets.removeTopic(op.Topic, a.index)
 	a.configs.remove(resource{typ: ResourceTopic, topic: op.Topic}, a.index)
 	a.topics.remove(t, a.index)

@@ -66,8 +66,8 @@ type CloseSession struct{ Session UUID }
 // announced it. A replica that does not know the level stops.
 type RaiseLevel struct{ Level uint32 }
 
-// CreateTopic creates a topic. CodeTopicExists if the name is taken (Result.Topic then names the one that is there);
-// CodeInvalidPartitions unless 1 ≤ Partitions ≤ MaxPartitions; CodeInvalid if the id is in use.
+// CreateTopic creates a topic. CodeTopicExists if the name is taken, CodeTopicCollides if another topic's differs from it only in
+// dots and underscores (Result.Topic then is the one that is there); CodeInvalidPartitions unless 1 ≤ Partitions ≤ MaxPartitions; CodeInvalid if the id is in use.
 type CreateTopic struct {
 	Topic             UUID // random
 	Name              string
@@ -76,7 +76,8 @@ type CreateTopic struct {
 	Configs           []Config // validated by the caller
 }
 
-// DeleteTopic deletes a topic, its partitions, its producers' sequences and the offsets committed for it. CodeUnknownTopic.
+// DeleteTopic deletes a topic, its partitions, its producers' sequences and the offsets committed for it. Its name is remembered
+// with the producers that wrote to it. CodeUnknownTopic.
 type DeleteTopic struct{ Topic UUID }
 
 // CreatePartitions raises the number of partitions. CodeUnknownTopic, CodeInvalidPartitions if Count is not larger or

@@ -30,6 +30,7 @@ func TestDesignNamesEveryOpAndBound(t *testing.T) {
 		fmt.Sprintf("| %d bytes |", maxString),
 		fmt.Sprintf("| producer ids in one allocation | %d |", maxProducerIDs),
 		fmt.Sprintf("| remembered batches per producer and partition | %d |", remembered),
+		fmt.Sprintf("| names of deleted topics per producer | %d |", tombstones),
 		fmt.Sprintf("beyond %d records", shardWeight),
 		fmt.Sprintf("the last %d are remembered", rememberedHashes),
 		fmt.Sprintf("share the first %d bits", topicBits),

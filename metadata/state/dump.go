@@ -84,6 +84,9 @@ func describeRecord(t Table, r *reader, d []UUID) string {
 		for _, q := range p.sequences {
 			text += fmt.Sprintf("\n    partition %d of %s: epoch %d, last batches %+v", q.partition, q.topic, q.epoch, q.recent[:min(int(q.n), remembered)])
 		}
+		if len(p.deleted) > 0 {
+			text += fmt.Sprintf("\n    wrote to deleted topics %q", p.deleted)
+		}
 	case TableClaims:
 		text = fmt.Sprintf("claim %+v", decodeClaim(r, d))
 	case TableGroups:

@@ -31,6 +31,7 @@ const (
 	hashGroup     = 14
 	hashOffset    = 15
 	hashState     = 16
+	hashDeleted   = 17 // a producer's names of deleted topics
 )
 
 func newHash(tag uint64) hasher { return hasher(0x51_7C_C1_B7_27_22_0A_95).word(tag) }

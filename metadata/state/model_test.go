@@ -14,6 +14,7 @@ type model struct {
 	known   map[int64]bool
 	batches map[string][]modelBatch // by producer and partition: all of the current epoch
 	epochs  map[string]int16
+	deleted map[int64]bool // producers that wrote to the topic when it was deleted
 }
 
 type modelBatch struct{ first, count, base int64 }
@@ -38,7 +39,7 @@ func (m *model) commit(tp TopicPartition, b Batch) BatchResult {
 	}
 	all := m.batches[key]
 	switch {
-	case len(all) == 0 && b.FirstSequence == 0:
+	case len(all) == 0 && (b.FirstSequence == 0 || m.deleted[b.ProducerID]):
 		return accept()
 	case len(all) == 0 && m.known[b.ProducerID]:
 		return refuse(CodeOutOfOrderSequence)
@@ -67,24 +68,44 @@ func (m *model) commit(tp TopicPartition, b Batch) BatchResult {
 	return refuse(CodeOutOfOrderSequence)
 }
 
+// delete notes who wrote to a topic that is deleted.
+func (m *model) delete(topic UUID) {
+	for producer := range m.known {
+		for n := range int32(2) {
+			if len(m.batches[fmt.Sprint(producer, TopicPartition{topic, n})]) > 0 {
+				m.deleted[producer] = true
+			}
+		}
+	}
+}
+
 func TestCommitsAgreeWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{map[TopicPartition]int64{}, map[int64]bool{}, map[string][]modelBatch{}, map[string]int16{}}
+		m := &model{map[TopicPartition]int64{}, map[int64]bool{}, map[string][]modelBatch{}, map[string]int16{}, map[int64]bool{}}
 		s := New()
 		if _, _, err := s.Apply(Entry{Index: 1, Commands: []Command{{Op: CreateTopic{id("t"), "t", 2, 1, nil}},
 			{Op: OpenSession{Session: id("s"), NodeID: -1, Level: 1}}}}); err != nil {
 			t.Fatal(err)
 		}
 		where := map[ObjectName]map[int64]int64{} // position to base offset of what was accepted
-		seen := map[Code]bool{}
+		topic := id("t")
 		for number := range uint64(rapid.IntRange(1, 12).Draw(t, "objects")) {
+			if rapid.IntRange(0, 5).Draw(t, "again") == 0 {
+				m.delete(topic)
+				gone := topic
+				topic = id(fmt.Sprint("t", number))
+				if _, _, err := s.Apply(Entry{Index: s.index + 1, Commands: []Command{{Op: DeleteTopic{gone}},
+					{Op: CreateTopic{topic, "t", 2, 1, nil}}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			op := CommitObject{Size: 1 << 20}
 			var want []BatchResult
 			var pos int64
 			object := ObjectName{id("s"), number + 1, 0}
 			where[object] = map[int64]int64{}
 			for range rapid.IntRange(0, 4).Draw(t, "runs") {
-				tp := TopicPartition{id("t"), int32(rapid.IntRange(0, 1).Draw(t, "partition"))}
+				tp := TopicPartition{topic, int32(rapid.IntRange(0, 1).Draw(t, "partition"))}
 				run := Run{Topic: tp.Topic, Partition: tp.Partition, Pos: pos}
 				for range rapid.IntRange(0, 6).Draw(t, "batches") {
 					b := modelDraw(t, m, tp)
@@ -92,7 +113,6 @@ func TestCommitsAgreeWithTheModel(t *testing.T) {
 					if r.Code == CodeOK && !r.Duplicate {
 						where[object][pos] = r.Base
 					}
-					seen[r.Code] = true
 					want, run.Batches = append(want, r), append(run.Batches, b)
 					pos += int64(b.Len)
 				}
@@ -103,7 +123,7 @@ func TestCommitsAgreeWithTheModel(t *testing.T) {
 				t.Fatalf("object %d: got %+v, want %+v (%v)", number+1, rs[0].Batches, want, err)
 			}
 		}
-		checkExtents(t, s, m, where)
+		checkExtents(t, s, m, where, topic)
 	})
 }
 
@@ -135,10 +155,10 @@ func modelDraw(t *rapid.T, m *model, tp TopicPartition) Batch {
 }
 
 // checkExtents: the extents cover exactly the offsets that were given, in order, and each begins where a batch was accepted.
-func checkExtents(t *rapid.T, s *State, m *model, where map[ObjectName]map[int64]int64) {
+func checkExtents(t *rapid.T, s *State, m *model, where map[ObjectName]map[int64]int64, topic UUID) {
 	referenced := map[ObjectName]bool{}
 	for n := range int32(2) {
-		tp := TopicPartition{id("t"), n}
+		tp := TopicPartition{topic, n}
 		v, _ := s.Reader().View(tp, 0, 1<<60)
 		if v.Watermark != m.next[tp] {
 			t.Fatalf("watermark %d, want %d", v.Watermark, m.next[tp])

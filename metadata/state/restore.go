@@ -110,7 +110,8 @@ func (s *State) restoreRecord(info ShardInfo, r *reader, d []UUID) {
 	case TableTopics:
 		t := decodeTopic(r, d)
 		_, named := s.topics.names[t.name]
-		if _, ok := s.topics.get(t.id); ok || named {
+		_, collides := s.topics.collision(t.name)
+		if _, ok := s.topics.get(t.id); ok || named || collides {
 			r.corrupt("repeated record")
 		}
 		if r.err == nil {

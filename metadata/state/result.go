@@ -19,6 +19,7 @@ const (
 	CodeInvalidPartitions   Code = 12
 	CodeConflict            Code = 13
 	CodeOffsetOutOfRange    Code = 14
+	CodeTopicCollides       Code = 15 // the name differs from another topic's only in dots and underscores
 	CodeOutOfOrderSequence  Code = 20
 	CodeUnknownProducer     Code = 21
 	CodeInvalidEpoch        Code = 22 // of a producer: lower than the one known for the partition
@@ -37,7 +38,7 @@ type Result struct {
 	Code       Code
 	Index      uint64 // of the entry that decided it
 	Number     int64  // meaning depends on the op, see there
-	Topic      UUID   // CreateTopic: the topic of that name
+	Topic      UUID   // CreateTopic: the topic of that name, or the one whose name collides
 	Batches    []BatchResult
 	Partitions []Code // CommitOffsets: one for each offset; nil means all CodeOK
 }
@@ -75,7 +76,7 @@ var codeNames = map[Code]string{
 	CodeOK: "ok", CodeUnknownCommand: "unknown-command", CodeGap: "gap", CodeSessionClosed: "session-closed",
 	CodeSessionExists: "session-exists", CodeLevel: "level", CodeForgotten: "forgotten", CodeTopicExists: "topic-exists",
 	CodeUnknownTopic: "unknown-topic", CodeInvalidPartitions: "invalid-partitions", CodeConflict: "conflict",
-	CodeOffsetOutOfRange: "offset-out-of-range", CodeOutOfOrderSequence: "out-of-order-sequence",
+	CodeOffsetOutOfRange: "offset-out-of-range", CodeTopicCollides: "topic-collides", CodeOutOfOrderSequence: "out-of-order-sequence",
 	CodeUnknownProducer: "unknown-producer", CodeInvalidEpoch: "invalid-epoch", CodeDuplicateSequence: "duplicate-sequence",
 	CodeNoSuchGroup: "no-such-group", CodeGroupNotEmpty: "group-not-empty", CodeUnknownMember: "unknown-member",
 	CodeIllegalGeneration: "illegal-generation", CodeFencedInstance: "fenced-instance",

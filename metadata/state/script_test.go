@@ -376,6 +376,9 @@ func dump(s *State) string {
 		for _, q := range x.sequences {
 			p("  %s/%d epoch %d %v", name(q.topic), q.partition, q.epoch, q.recent[:q.n])
 		}
+		if len(x.deleted) > 0 {
+			p("  deleted %q", x.deleted)
+		}
 	}
 	claims := []string{}
 	for c := range s.groups.claims.all() {

@@ -61,6 +61,7 @@ var (
 func New() *State {
 	s := &State{level: 1}
 	s.topics.names = make(map[string]UUID)
+	s.topics.alike = make(map[string]UUID)
 	s.objects.names = make(map[ObjectName]*object)
 	s.objects.owners = make(map[UUID]int)
 	s.producers.byTopic = make(backrefs[int64])

@@ -15,9 +15,15 @@ type producer struct {
 	id        int64
 	time      int64 // ms since the epoch: the state's time when it last wrote
 	sequences []*sequence
+	deleted   []string // names of deleted topics that it wrote to, the latest deletion last; see tombstones
 	hash      uint64
+	buried    uint64 // hash of deleted; 0 if there are none
 	gen       uint32
 }
+
+// tombstones is how many names of deleted topics are remembered with a producer id, the latest ones. A client goes on with its
+// sequence when a topic was deleted and made again, since it counts by name (rule R6).
+const tombstones = 256
 
 // remembered is how many batches are remembered to recognise duplicates: a client has at most five requests in flight.
 const remembered = 5
@@ -44,6 +50,7 @@ func (p *producer) stamp() uint32 { return p.gen }
 func (p *producer) clone(gen uint32) *producer {
 	c := *p
 	c.sequences = slices.Clone(p.sequences)
+	c.deleted = slices.Clone(p.deleted)
 	c.gen = gen
 	return &c
 }
@@ -74,7 +81,7 @@ func (p *producer) find(tp TopicPartition) (int, bool) {
 	})
 }
 
-// encode packs each sequence without tags:
+// encode packs each sequence without tags; the names of deleted topics follow as fields of their own:
 //
 //	topic      uvarint  position in the shard's dictionary
 //	partition  uvarint
@@ -99,6 +106,9 @@ func (p *producer) encode(w *writer, d *dictionary) {
 		}
 	}
 	w.bytes(3, b)
+	for _, name := range p.deleted {
+		w.repeatedString(4, name)
+	}
 }
 
 func decodeProducer(r *reader, d []UUID) *producer {
@@ -111,9 +121,14 @@ func decodeProducer(r *reader, d []UUID) *producer {
 			p.time = r.int()
 		case 3:
 			p.decodeSequences(r, d)
+		case 4:
+			p.deleted = append(p.deleted, r.string())
 		default:
 			r.skip()
 		}
+	}
+	if len(p.deleted) > tombstones {
+		r.corrupt("names of deleted topics")
 	}
 	if p.id < 0 {
 		r.corrupt("producer id")
@@ -154,7 +169,7 @@ func (p *producer) decodeSequences(r *reader, d []UUID) {
 type producers struct {
 	trie    trie[int64, *producer]
 	byTopic backrefs[int64] // derived: which producers have a sequence in a topic, and how many
-	entries int64           // sequences in all
+	entries int64           // sequences and names of deleted topics in all
 	sum     uint64
 }
 
@@ -186,6 +201,8 @@ func (ps *producers) insert(p *producer, index uint64) {
 		ps.entries++
 		ps.rehash(p, q)
 	}
+	ps.entries += int64(len(p.deleted))
+	ps.rehashDeleted(p)
 }
 
 // touch notes that the producer wrote.
@@ -229,9 +246,37 @@ func (ps *producers) rehash(p *producer, q *sequence) {
 	ps.sum += q.hash
 }
 
-// removeTopic drops the sequences of a topic. The ids stay known until they expire. This is where a tombstone by the topic's name
-// would begin (rule R6), if it comes.
-func (ps *producers) removeTopic(topic UUID, index uint64) {
+// bury remembers that a topic was deleted that the producer wrote to. Of too many the one that was deleted first is forgotten.
+func (ps *producers) bury(p *producer, name string) {
+	if at := slices.Index(p.deleted, name); at >= 0 {
+		p.deleted = slices.Delete(p.deleted, at, at+1)
+		ps.entries--
+	} else if len(p.deleted) == tombstones {
+		p.deleted = slices.Delete(p.deleted, 0, 1)
+		ps.entries--
+	}
+	p.deleted = append(p.deleted, name)
+	ps.entries++
+	ps.rehashDeleted(p)
+}
+
+func (ps *producers) rehashDeleted(p *producer) {
+	ps.sum -= p.buried
+	p.buried = 0
+	if len(p.deleted) == 0 {
+		return
+	}
+	h := newHash(hashDeleted).word(uint64(p.id)).word(uint64(len(p.deleted)))
+	for _, name := range p.deleted {
+		h = h.word(uint64(len(name))).string(name)
+	}
+	p.buried = h.sum()
+	ps.sum += p.buried
+}
+
+// removeTopic drops the sequences of a topic, and remembers its name with the producers that wrote to it. The ids stay known
+// until they expire.
+func (ps *producers) removeTopic(topic UUID, name string, index uint64) {
 	for _, id := range ps.byTopic.of(topic) {
 		p, _ := ps.trie.edit(producerHash(id), id, index)
 		p.sequences = slices.DeleteFunc(p.sequences, func(q *sequence) bool {
@@ -242,6 +287,7 @@ func (ps *producers) removeTopic(topic UUID, index uint64) {
 			ps.entries--
 			return true
 		})
+		ps.bury(p, name)
 	}
 	ps.byTopic.drop(topic)
 }
@@ -263,7 +309,8 @@ func (ps *producers) remove(id int64, index uint64) {
 	if !ok {
 		return
 	}
-	ps.sum -= p.hash
+	ps.sum -= p.hash + p.buried
+	ps.entries -= int64(len(p.deleted))
 	for _, q := range p.sequences {
 		ps.sum -= q.hash
 		ps.byTopic.remove(q.topic, id)

@@ -1,6 +1,9 @@
 package state
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // topic is a record of the topics table. Its configs live in the configs table, its partitions in that of partitions.
 type topic struct {
@@ -53,11 +56,12 @@ func decodeTopic(r *reader, _ []UUID) *topic {
 	return t
 }
 
-// topics is the table of topics. names and order are derived from the records.
+// topics is the table of topics. names, alike and order are derived from the records.
 type topics struct {
 	trie       trie[UUID, *topic]
 	names      map[string]UUID
-	order      []string // all names, ascending
+	alike      map[string]UUID // by the name with underscores for dots, if it has any of them
+	order      []string        // all names, ascending
 	partitions int64
 	sum        uint64
 }
@@ -71,6 +75,9 @@ func (ts *topics) insert(t *topic, index uint64) {
 	t.gen = ts.trie.gen
 	ts.trie.put(topicHash(t.id), t, index)
 	ts.names[t.name] = t.id
+	if key, ok := alikeKey(t.name); ok {
+		ts.alike[key] = t.id
+	}
 	at, _ := slices.BinarySearch(ts.order, t.name)
 	ts.order = slices.Insert(ts.order, at, t.name)
 	ts.partitions += int64(t.partitions)
@@ -80,10 +87,29 @@ func (ts *topics) insert(t *topic, index uint64) {
 func (ts *topics) remove(t *topic, index uint64) {
 	ts.trie.delete(topicHash(t.id), t.id, index)
 	delete(ts.names, t.name)
+	if key, ok := alikeKey(t.name); ok {
+		delete(ts.alike, key)
+	}
 	at, _ := slices.BinarySearch(ts.order, t.name)
 	ts.order = slices.Delete(ts.order, at, at+1)
 	ts.partitions -= int64(t.partitions)
 	ts.sum -= t.hash
+}
+
+// alikeKey is what names that collide have in common, as in Kafka: in names of metrics dots become underscores. A name with
+// neither collides with no other.
+func alikeKey(name string) (key string, ok bool) {
+	return strings.ReplaceAll(name, ".", "_"), strings.ContainsAny(name, "._")
+}
+
+// collision answers the topic that a new name would collide with. No two topics of a state ever do, so there is one at most.
+func (ts *topics) collision(name string) (UUID, bool) {
+	key, ok := alikeKey(name)
+	if !ok {
+		return UUID{}, false
+	}
+	other, ok := ts.alike[key]
+	return other, ok
 }
 
 func (ts *topics) extend(id UUID, partitions int32, index uint64) {
