@@ -41,6 +41,9 @@ func (c *conn) answer() {
 		if resp.Throttle > 0 {
 			c.flight.muted = c.flight.active.Add(resp.Throttle)
 		}
+		if len(c.flight.queue) == 0 && c.flight.retire.due(c.flight.active) {
+			c.rouse()
+		}
 		c.mu.Unlock()
 		select {
 		case c.wake <- struct{}{}:

@@ -10,12 +10,19 @@ import (
 
 // Listener is one address that clients connect to. Several listeners reach one agent by different ways, inside and outside
 // of a VPC or of Docker, and each tells its clients its own advertised address. What comes between accept and the first
-// frame (PROXY protocol, TLS, SASL) will be a setting here.
+// frame (PROXY protocol; TLS and SASL to come) is a setting here.
 type Listener struct {
 	Name       string // unique, e.g. "default"; Request.Listener
 	Address    string // host:port to bind; port 0 picks a free one
 	Advertised string // host:port that Metadata and FindCoordinator name; empty means the bound address
 	Zone       string // of the clients that come in here and don't name one themselves; empty means the agent's
+
+	// Shared: Advertised is a balancer before many agents. Its clients learn of that one address and of no agent, and no
+	// answer sends them elsewhere.
+	Shared bool
+	// Proxy: every connection must begin with a PROXY protocol header of version 2, which says who connects. Only the
+	// balancer may reach such a listener: who reaches it may name any address (see proxy.go).
+	Proxy bool
 }
 
 // Config is everything that can be set.
@@ -35,6 +42,9 @@ type Config struct {
 	MaxConnectionsPerIP int // 0 means no limit (behind a balancer all clients have one address)
 	MaxInFlight         int // requests of one connection that have begun and are not answered
 
+	// MaxAge is how long a connection may last, give or take a fifth: then it is closed between two requests, and its client
+	// connects again, behind a balancer perhaps to another agent. 0 is without end.
+	MaxAge       time.Duration
 	Idle         time.Duration // connections.max.idle.ms: a connection with nothing in progress is closed after this
 	FrameTimeout time.Duration // for each further MiB of a frame once it has begun, and for its wait for memory
 	WriteTimeout time.Duration // for each MiB of an answer; a client that does not read is cut off
@@ -56,6 +66,10 @@ func Default() Config {
 	}
 }
 
+// SharedMaxAge is the MaxAge that suits listeners behind a balancer: often enough to spread clients over agents that joined,
+// seldom enough that reconnecting costs nothing that counts.
+const SharedMaxAge = 15 * time.Minute
+
 // minFrame is the shortest frame limit that makes sense: a request header with a client id.
 const minFrame = 1 << 10
 
@@ -76,6 +90,9 @@ func (c Config) Validate() error {
 		if err := validateAdvertised(l.Advertised); err != nil {
 			return fmt.Errorf("listener %q: advertised address %q: %w", l.Name, l.Advertised, err)
 		}
+		if l.Shared && l.Advertised == "" {
+			return fmt.Errorf("listener %q: shared, but by no address", l.Name)
+		}
 	}
 	switch {
 	case c.MaxFrame < minFrame || c.MaxFrame > 1<<31-1:
@@ -90,6 +107,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max requests in flight %d: must be at least 1", c.MaxInFlight)
 	case c.Idle <= 0 || c.FrameTimeout <= 0 || c.WriteTimeout <= 0:
 		return fmt.Errorf("idle %v, frame %v and write %v timeouts must be positive", c.Idle, c.FrameTimeout, c.WriteTimeout)
+	case c.MaxAge < 0:
+		return fmt.Errorf("connection age %v must not be negative", c.MaxAge)
 	case c.Drain < 0:
 		return fmt.Errorf("drain time %v must not be negative", c.Drain)
 	}

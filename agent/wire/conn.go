@@ -22,7 +22,8 @@ type conn struct {
 	nc       net.Conn
 	listener Listener
 	id       uint64
-	host     string
+	host     string // of the client; written by greet, before anybody else looks
+	counted  bool   // in peers.perIP, guarded by Server.mu
 
 	// ctx is the handlers': it ends when the connection dies. kill ends it and closes the socket, once.
 	ctx  context.Context
@@ -52,6 +53,9 @@ type flight struct {
 	why       reason    // why it was killed; the first one counts
 	cause     error
 	draining  bool
+	retire    retirement // when and why it is to go between requests
+	waiting   bool       // the reader waits for a frame to begin
+	lingering bool       // nothing is read or written any more; the client is to end its direction
 }
 
 // entry is one request in flight.
@@ -78,11 +82,18 @@ var (
 
 // run serves the connection until it ends, and returns when nothing of it is left running.
 func (c *conn) run() {
-	err := c.read()
+	err := c.greet()
+	if err == nil {
+		err = c.read()
+	}
 	switch {
-	case errors.Is(err, errDrain):
+	case errors.Is(err, errDrain), errors.Is(err, errRetired):
 		c.settle()
-		c.kill(reasonDrain, nil)
+		c.linger()
+		c.kill(c.leaving(err), nil)
+	case errors.Is(err, errProxy):
+		c.complain(err)
+		c.kill(reasonProxy, err)
 	case isProtocolError(err): // the answers to what came before still go out
 		c.settle()
 		c.kill(reasonOf(err), err)
@@ -95,6 +106,16 @@ func (c *conn) run() {
 	c.mu.Unlock()
 	c.s.metrics.closed.WithLabelValues(string(why)).Inc()
 	c.s.log.Debug("connection closed", "conn", c.id, "host", c.host, "listener", c.listener.Name, "reason", string(why), "error", cause)
+}
+
+// leaving is why a connection goes that is drained or retired.
+func (c *conn) leaving(err error) reason {
+	if errors.Is(err, errDrain) {
+		return reasonDrain
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flight.retire.why
 }
 
 // read reads and begins requests until an error.
@@ -292,6 +313,9 @@ func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flight.draining = true
+	if c.flight.lingering {
+		return
+	}
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection, which is drained
 }
 
@@ -331,6 +355,8 @@ func reasonOf(err error) reason {
 		return reasonMemory
 	case errors.Is(err, errSlow):
 		return reasonSlow
+	case errors.Is(err, errManyFromIP):
+		return reasonLimitIP
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return reasonClient
 	}

@@ -81,6 +81,9 @@ const (
 	reasonDrain       reason = "drain"
 	reasonLimit       reason = "max_connections"
 	reasonLimitIP     reason = "max_connections_per_ip"
+	reasonAge         reason = "max_age"
+	reasonShed        reason = "shed"
+	reasonProxy       reason = "proxy_header"
 )
 
 // count records one answered request.

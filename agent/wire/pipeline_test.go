@@ -73,6 +73,27 @@ func piped(t *testing.T, f func(g *gated, s *Server, c *client, reg *prometheus.
 	})
 }
 
+// connectPipe connects one more client by a pipe.
+func connectPipe(t *testing.T, s *Server) *client {
+	ours, theirs := net.Pipe()
+	s.connect(ours, s.cfg.Listeners[0])
+	return &client{theirs, t}
+}
+
+// pipes connects n clients by pipes to a server that answers emptily, until stop.
+func pipes(t *testing.T, n int, edit ...func(*Config)) (s *Server, clients []*client, stop func()) {
+	s, err := New(config(edit...), served, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.start(ctx, handlerFunc(empty))
+	for range n {
+		clients = append(clients, connectPipe(t, s))
+	}
+	return s, clients, func() { cancel(); s.drain() }
+}
+
 func produce(id int32) []byte {
 	return frameOf(kmsg.NewPtrProduceRequest(), 9, id)
 }

@@ -61,17 +61,15 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 // header; it answers how many bytes that is, at least sizeBytes. It never reads beyond the frame: a good one is longer.
 func (c *conn) readPrefix() (int, error) {
 	got := 0
-	deadline, err := c.idleDeadline()
+	var wait frameWait
+	err := c.await(&wait)
 	for got < sizeBytes {
 		if err != nil {
 			return 0, err
 		}
-		if err = c.setReadDeadline(deadline); err != nil {
-			return 0, err
-		}
 		n, readErr := c.nc.Read(c.r.prefix[got:])
 		if got == 0 && n > 0 {
-			deadline = time.Now().Add(c.s.cfg.FrameTimeout)
+			err = c.setReadDeadline(time.Now().Add(c.s.cfg.FrameTimeout))
 		}
 		got += n
 		switch {
@@ -84,25 +82,10 @@ func (c *conn) readPrefix() (int, error) {
 		case got > 0:
 			return 0, errSlow
 		default:
-			deadline, err = c.idleDeadline()
+			err = c.await(&wait)
 		}
 	}
 	return got, nil
-}
-
-// idleDeadline is when the connection will have been idle too long: never while a request is in flight, and Idle after the
-// last answer. errIdle if that is now.
-func (c *conn) idleDeadline() (time.Time, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.flight.queue) > 0 {
-		return time.Now().Add(c.s.cfg.Idle), nil
-	}
-	deadline := c.flight.active.Add(c.s.cfg.Idle)
-	if !time.Now().Before(deadline) {
-		return deadline, errIdle
-	}
-	return deadline, nil
 }
 
 // readStep fills p within FrameTimeout, and before last if that is set.
@@ -131,6 +114,7 @@ func (c *conn) setReadDeadline(t time.Time) error {
 	if c.flight.draining {
 		return errDrain
 	}
+	c.flight.waiting = false
 	return c.nc.SetReadDeadline(t)
 }
 

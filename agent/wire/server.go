@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *metrics
 	budget   *budget
+
+	complaints complaints
+	left       chan struct{} // capacity 1: a connection has ended
 
 	// Set by Serve before any connection exists, read-only then.
 	handler  Handler
@@ -37,6 +41,7 @@ type peers struct {
 	all    map[*conn]struct{}
 	perIP  map[string]int
 	nextID uint64
+	shedBy time.Time // when the last connection is to be retired, see Shed; zero: never
 }
 
 // New checks cfg and registers the metrics in reg. versions says what is announced and served.
@@ -44,7 +49,7 @@ func New(cfg Config, versions Versions, log *slog.Logger, reg prometheus.Registe
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, versions: versions, log: log, budget: &budget{limit: cfg.Memory}}
+	s := &Server{cfg: cfg, versions: versions, log: log, budget: &budget{limit: cfg.Memory}, left: make(chan struct{}, 1)}
 	s.peers = peers{all: map[*conn]struct{}{}, perIP: map[string]int{}}
 	var err error
 	s.metrics, err = newMetrics(reg, s.budget)
@@ -102,6 +107,11 @@ func (s *Server) Advertised(name string) string {
 		return addr.String()
 	}
 	return ""
+}
+
+// Shared tells whether the clients of the named listener are told one address for all agents.
+func (s *Server) Shared(name string) bool {
+	return slices.ContainsFunc(s.cfg.Listeners, func(l Listener) bool { return l.Name == name && l.Shared })
 }
 
 // Close frees the ports of a server that was never served.
@@ -219,6 +229,7 @@ func (s *Server) accept(nl net.Listener, l Listener) error {
 func (s *Server) connect(nc net.Conn, l Listener) {
 	c := &conn{s: s, nc: nc, listener: l, host: hostOf(nc.RemoteAddr()), wake: make(chan struct{}, 1)}
 	c.flight.active = time.Now()
+	c.flight.retire = s.cfg.ofAge(c.flight.active)
 	s.mu.Lock()
 	why := reason("")
 	switch {
@@ -226,7 +237,7 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 		why = reasonDrain
 	case len(s.peers.all) >= s.cfg.MaxConnections:
 		why = reasonLimit
-	case s.cfg.MaxConnectionsPerIP > 0 && s.peers.perIP[c.host] >= s.cfg.MaxConnectionsPerIP:
+	case !l.Proxy && !s.peers.admit(c, s.cfg.MaxConnectionsPerIP):
 		why = reasonLimitIP
 	}
 	if why != "" {
@@ -240,7 +251,9 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 	c.id = s.peers.nextID
 	c.ctx, c.end = context.WithCancel(context.WithoutCancel(s.serving)) // draining must not end it
 	s.peers.all[c] = struct{}{}
-	s.peers.perIP[c.host]++
+	if !s.peers.shedBy.IsZero() {
+		c.flight.retire = c.flight.retire.sooner(shedBy(c.flight.active, s.peers.shedBy))
+	}
 	s.mu.Unlock()
 	s.metrics.open.Inc()
 	s.wg.Go(func() {
@@ -249,13 +262,39 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 	})
 }
 
+// countHost counts a connection whose client has become known only now; errManyFromIP if that has too many.
+func (s *Server) countHost(c *conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.peers.admit(c, s.cfg.MaxConnectionsPerIP) {
+		return errManyFromIP
+	}
+	return nil
+}
+
+// admit counts c for its client's address unless that has most connections already, most being 0 for any number; Server.mu is held.
+func (p *peers) admit(c *conn, most int) bool {
+	if most > 0 && p.perIP[c.host] >= most {
+		return false
+	}
+	p.perIP[c.host]++
+	c.counted = true
+	return true
+}
+
 func (s *Server) forget(c *conn) {
 	s.metrics.open.Dec()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.peers.all, c)
-	if s.peers.perIP[c.host]--; s.peers.perIP[c.host] == 0 {
-		delete(s.peers.perIP, c.host)
+	if c.counted {
+		if s.peers.perIP[c.host]--; s.peers.perIP[c.host] == 0 {
+			delete(s.peers.perIP, c.host)
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case s.left <- struct{}{}:
+	default: // Shed has not looked since the last one
 	}
 }
 

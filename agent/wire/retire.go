@@ -1,0 +1,159 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+)
+
+// Behind one address no client can be told to go elsewhere, so connections end now and then, and a new one lands on any agent.
+// A connection that is to go is retired between requests:
+//
+//	at its time ──► what has begun is answered ──► is another request there already? ──► serve it ──┐
+//	                 ▲                              no, or retireGrace is over                      │
+//	                 └──────────────────────────────┼───────────────────────────────────────────────┘
+//	                                                ▼
+//	                          end our direction, wait for the client to end its own, close
+//
+// So nothing that has begun stays unanswered, no answer gets lost to a reset, and what the client sends in the moment between goes
+// unanswered and unbegun: it sends that again on its next connection, as clients do when a connection ends.
+const (
+	// retireGrace is how long a client that always has a request on its way is served on.
+	retireGrace = 2 * time.Second
+	// retireGap is how long the wire must be silent between two requests.
+	retireGap = time.Millisecond
+	// lingerTime is how long a client may take to end its direction once we have ended ours.
+	lingerTime = time.Second
+	// ageSpread: lives last MaxAge give or take a fifth, so that connections that began together do not end together.
+	ageSpread = 0.2
+)
+
+var errRetired = errors.New("retired")
+
+// retirement is when and why a connection is to go; the zero one is never.
+type retirement struct {
+	at  time.Time
+	why reason
+}
+
+// due tells whether the connection is to go.
+func (r retirement) due(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
+
+// sooner is the one that comes first.
+func (r retirement) sooner(other retirement) retirement {
+	if r.at.IsZero() || !other.at.IsZero() && other.at.Before(r.at) {
+		return other
+	}
+	return r
+}
+
+// ofAge is when a connection that begins now is too old.
+func (c Config) ofAge(now time.Time) retirement {
+	if c.MaxAge == 0 {
+		return retirement{}
+	}
+	life := float64(c.MaxAge) * (1 - ageSpread + 2*ageSpread*rand.Float64())
+	return retirement{now.Add(time.Duration(life)), reasonAge}
+}
+
+// Shed retires the connections that are open and those that still come, each at a moment of its own within over, and returns when
+// none is left, when all have had their time, or when ctx ends. It is for an agent that leaves and whose clients cannot be told
+// where to go: they connect again, one by one, to whom the balancer then chooses. Listeners go on; call it once.
+func (s *Server) Shed(ctx context.Context, over time.Duration) {
+	end := time.Now().Add(over)
+	s.mu.Lock()
+	s.peers.shedBy = end
+	s.mu.Unlock()
+	for _, c := range s.open() {
+		c.retire(shedBy(time.Now(), end))
+	}
+	last := time.NewTimer(over + retireGrace + lingerTime)
+	defer last.Stop()
+	for len(s.open()) > 0 {
+		select {
+		case <-s.left:
+		case <-last.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// shedBy picks a moment between now and end.
+func shedBy(now, end time.Time) retirement {
+	return retirement{now.Add(time.Duration(rand.Int64N(max(int64(end.Sub(now)), 1)))), reasonShed}
+}
+
+// retire makes the connection go at r, unless it goes sooner anyway.
+func (c *conn) retire(r retirement) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flight.retire = c.flight.retire.sooner(r)
+	c.rouse()
+}
+
+// rouse makes a reader that waits for a frame to begin look again how long it may; c.mu is held.
+func (c *conn) rouse() {
+	if c.flight.waiting && !c.flight.draining {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+	}
+}
+
+// frameWait is what the reader remembers while it waits for one frame to begin.
+type frameWait struct {
+	again  bool // it has looked before
+	silent bool // it waits for retireGap to pass
+}
+
+// await sets how long the reader may wait for a frame to begin: without end while a request is in flight, else Idle after the
+// last answer, and no longer than until the connection is retired. The error is errIdle, errRetired or errDrain if it may not.
+// Whoever changes what this depends on rouses the reader; so deadline and flag are set under one lock.
+func (c *conn) await(w *frameWait) error {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.flight
+	if f.draining {
+		return errDrain
+	}
+	nothing := len(f.queue) == 0
+	deadline := now.Add(c.s.cfg.Idle)
+	switch {
+	case f.retire.due(now) && (w.silent || !w.again && now.Sub(f.retire.at) >= retireGrace):
+		return errRetired
+	case f.retire.due(now) && nothing:
+		deadline, w.silent = now.Add(retireGap), true
+	case f.retire.due(now): // the answer to what is in flight rouses
+	default:
+		if nothing {
+			deadline = f.active.Add(c.s.cfg.Idle)
+		}
+		if !now.Before(deadline) {
+			return errIdle
+		}
+		if at := f.retire.at; !at.IsZero() && at.Before(deadline) {
+			deadline = at
+		}
+	}
+	w.again, f.waiting = true, true
+	return c.nc.SetReadDeadline(deadline)
+}
+
+// linger ends our direction, after the last answer, and takes no more notice of what the client still sends, until it ends its
+// direction too. A socket that is closed with bytes unread is reset, and a reset may overtake the answers.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	c.flight.lingering = true
+	err := c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	c.mu.Unlock()
+	if err == nil && half.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, c.nc) // however it ends, the connection is closed next
+	}
+}
