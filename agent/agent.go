@@ -87,7 +87,7 @@ func (a *Agent) lead(ctx context.Context, reg prometheus.Registerer) (err error)
 	cfg := replica.Default()
 	cfg.SnapshotBytes = a.cfg.SnapshotBytes
 	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.Name, Address: a.address(), Time: time.Now().UnixMilli()}
-	a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, a.log, reg)
+	a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, nil, a.log, reg)
 	return err
 }
 

@@ -46,7 +46,7 @@ func service(t *testing.T) *lossy {
 	t.Helper()
 	keys, err := objectstore.NewKeys("c")
 	must(t, err)
-	r, err := replica.Open(t.Context(), replica.Default(), mem.New().Open(), object.NewImages(memstore.New(), keys), slog.New(slog.DiscardHandler), nil)
+	r, err := replica.Open(t.Context(), replica.Default(), mem.New().Open(), object.NewImages(memstore.New(), keys), nil, slog.New(slog.DiscardHandler), nil)
 	must(t, err)
 	run(t, r.Run)
 	return &lossy{Service: r}

@@ -63,7 +63,7 @@ func newServer(t *testing.T) *server {
 	keys, err := objectstore.NewKeys("c")
 	must(err)
 	store := mem.New()
-	rep, err := replica.Open(ctx, replica.Default(), journal.New().Open(), object.NewImages(store, keys), log, reg)
+	rep, err := replica.Open(ctx, replica.Default(), journal.New().Open(), object.NewImages(store, keys), nil, log, reg)
 	must(err)
 	chunks, err := cache.Open(cache.Config{MemoryBytes: 64 << 20, ChunkBytes: 1 << 20, MaxGetBytes: 4 << 20, TailGets: 8, BackfillGets: 8},
 		func(ctx context.Context, m cache.Miss) (io.ReadCloser, error) {

@@ -9,6 +9,9 @@ type metrics struct {
 	append    prometheus.Histogram
 	snapshots *prometheus.CounterVec
 	snapIndex prometheus.Gauge
+	leading   prometheus.Gauge
+	terms     prometheus.Counter
+	diverged  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -29,9 +32,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		snapIndex: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published or loaded.",
 		}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "leat_metadata_leading", Help: "1 while this agent is the metadata leader, else 0.",
+		}),
+		terms: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "leat_metadata_terms_total", Help: "Fences applied by this agent: metadata leaders that it has seen begin.",
+		}),
+		diverged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "leat_metadata_diverged_total", Help: "How often this agent's metadata differed from the leader's and were loaded anew.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.applied, m.commands, m.append, m.snapshots, m.snapIndex)
+		reg.MustRegister(m.applied, m.commands, m.append, m.snapshots, m.snapIndex, m.leading, m.terms, m.diverged)
 	}
 	return m
 }

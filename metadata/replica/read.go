@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
@@ -41,14 +42,53 @@ func dropGone(waiters []*waiter) []*waiter {
 	return kept
 }
 
-// Do implements metadata.Service.
+// errElsewhere: this replica did not do it, for sure; whoever leads may.
+var errElsewhere = errors.New("another replica leads")
+
+// elsewherePause is how long a call waits, while nobody who leads is reached, before it looks again.
+const elsewherePause = 100 * time.Millisecond
+
+// Do implements metadata.Service. While nobody leads, it waits.
 func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
 	if len(commands) == 0 {
 		return nil, nil
 	}
+	for {
+		p := r.at.Load()
+		var results []state.Result
+		var err error
+		if p.leading {
+			results, err = r.doHere(ctx, commands)
+		} else {
+			results, err = r.propose(ctx, p, commands)
+		}
+		if !errors.Is(err, errElsewhere) {
+			return results, err
+		}
+		timer := time.NewTimer(elsewherePause)
+		select {
+		case <-timer.C:
+		case <-p.ctx.Done():
+		case <-r.dead:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		select {
+		case <-r.dead:
+			return nil, r.stopped()
+		default:
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
+		}
+	}
+}
+
+// doHere has the owner commit the commands, as the leader.
+func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state.Result, error) {
 	c := &call{commands: commands, done: make(chan struct{})}
 	select {
-	case r.calls <- c:
+	case r.in.calls <- c:
 	case <-r.dead:
 		return nil, r.stopped()
 	case <-ctx.Done():
@@ -56,17 +96,86 @@ func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Re
 	}
 	select {
 	case <-c.done:
-		return c.results, nil
+		return c.results, c.err
 	case <-r.dead:
 		select {
 		case <-c.done:
-			return c.results, nil
+			return c.results, c.err
 		default:
 			return nil, r.stopped()
 		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, context.Cause(ctx))
 	}
+}
+
+// propose has the leader commit the commands, and answers once they are applied here too.
+func (r *Replica) propose(ctx context.Context, p *position, commands []state.Command) ([]state.Result, error) {
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(p.ctx, stop)() // a leader that hangs is not waited for once there is another
+	proposal := Proposal{Commands: state.EncodeEntry(state.Entry{Commands: commands})}
+	for hops, address := range r.routes(p) {
+		proposal.Hops = hops
+		done, err := r.net.peers.Propose(asking, address, proposal)
+		switch {
+		case err == nil:
+			return r.proposed(ctx, done, len(commands))
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrNotLeader):
+			continue
+		case errors.Is(err, metadata.ErrNotApplied):
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
+	}
+	return nil, errElsewhere
+}
+
+func (r *Replica) proposed(ctx context.Context, done Proposed, n int) ([]state.Result, error) {
+	results, err := state.DecodeResults(done.Results)
+	if err == nil && len(results) != n {
+		err = fmt.Errorf("%d results for %d commands", len(results), n)
+	}
+	if err == nil {
+		err = r.reach(ctx, done.Index)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
+	}
+	return results, nil
+}
+
+// routes are the ways to the leader, directly and then by way of the upstream, each with the hops that count as taken.
+func (r *Replica) routes(p *position) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		own := r.cfg.Leader
+		if r.net.peers == nil || p.leading || p.leader.Session == own.Session {
+			return
+		}
+		direct := p.leader.Address
+		if direct == own.Address {
+			direct = ""
+		}
+		if direct != "" && !yield(0, direct) {
+			return
+		}
+		if up := r.net.leader.upstream(); up != "" && up != direct {
+			yield(1, up)
+		}
+	}
+}
+
+// reach waits until index is applied here.
+func (r *Replica) reach(ctx context.Context, index uint64) error {
+	if index <= r.applied.Load() {
+		return nil
+	}
+	if err := r.hub.wait(ctx, index); errors.Is(err, metadata.ErrStopped) {
+		return r.stopped()
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // Ask implements metadata.Service.
@@ -76,10 +185,8 @@ func (r *Replica) Ask(ctx context.Context, f metadata.Freshness, read func(state
 		if err := r.proveFresh(ctx); err != nil {
 			return err
 		}
-	case f.Index() > r.applied.Load():
-		if err := r.hub.wait(ctx, f.Index()); errors.Is(err, metadata.ErrStopped) {
-			return r.stopped()
-		} else if err != nil {
+	default:
+		if err := r.reach(ctx, f.Index()); err != nil {
 			return err
 		}
 	}
@@ -97,7 +204,7 @@ func (r *Replica) Ask(ctx context.Context, f metadata.Freshness, read func(state
 func (r *Replica) proveFresh(ctx context.Context) error {
 	w := &waiter{ctx: ctx, done: make(chan struct{})}
 	select {
-	case r.fresh <- w:
+	case r.in.fresh <- w:
 	case <-r.dead:
 		return r.stopped()
 	case <-ctx.Done():
@@ -114,4 +221,4 @@ func (r *Replica) proveFresh(ctx context.Context) error {
 }
 
 // Waiting is how many calls wait to be served: of Do, and of Ask for a fresh state.
-func (r *Replica) Waiting() int { return len(r.calls) + len(r.fresh) }
+func (r *Replica) Waiting() int { return len(r.in.calls) + len(r.in.fresh) }

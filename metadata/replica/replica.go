@@ -1,11 +1,14 @@
-// Package replica is the shell around the metadata state machine: it loads the state from snapshot and journal, takes the
-// lead, gathers waiting commands into journal entries, applies what is committed, answers, and serves reads and watchers.
+// Package replica is the shell around the metadata state machine: it loads the state from snapshot and journal, follows
+// whoever leads or leads itself, gathers waiting commands into journal entries, applies what is committed, answers, and
+// serves reads and watchers.
+//
+//	          ┌────────────── a fence landed ◄── stand (elect.go) ◄── the leader is silent, or asks for it
+//	          ▼                                                          │
+//	lead (lead.go): append, apply, answer ── another's fence ──► follow (follow.go): apply what is pushed or read
 //
 // It decides nothing about metadata (that is state) and nothing about fencing (that is journal). It must never apply an
-// entry that the journal did not hand out as committed, and never answer a command before it is applied here.
-//
-// In this version the process that opens a replica leads it: opening fences whoever led before, and a replica that is
-// fenced stops for good. Two processes on one journal therefore never alternate.
+// entry that the journal did not hand out as committed, and never answer a command before it is applied here. Who leads, who is
+// alive and who asks whom are guesses from silence: a wrong one costs an election, never a record.
 package replica
 
 import (
@@ -26,7 +29,8 @@ import (
 
 // Config bounds a replica's work.
 type Config struct {
-	Leader        state.LeaderInfo // what the fence says about this process
+	Leader        state.LeaderInfo // what a fence of this process says about it: its session, and where peers reach it
+	Zone          string           // of this agent: entries come into a zone once
 	EntryCommands int              // commands gathered into one journal entry at most; a single Do is never split below it
 	EntryBytes    int              // encoded size at which gathering stops, bytes
 	Queue         int              // calls of Do waiting at most; beyond, callers wait
@@ -35,13 +39,18 @@ type Config struct {
 	SnapshotAfter int64            // entries after which one is taken: each costs a start a request to the bucket
 	WatchChanges  int              // changes remembered for watchers; one who is further behind gets state.ChangeAll
 	Clock         func() time.Time // only for times inside commands that the replica itself issues
+
+	Beat            time.Duration // between two signs of life, both ways of a stream
+	Patience        time.Duration // silence after which the leader counts as gone, unless another agent hears it
+	SessionPatience time.Duration // silence after which the leader closes an agent's session
 }
 
-// Default is fit for one agent.
+// Default is fit for one agent and for a hundred.
 func Default() Config {
 	return Config{
 		EntryCommands: 512, EntryBytes: 1 << 20, Queue: 1024, CheckEvery: 256,
 		SnapshotBytes: 16 << 20, SnapshotAfter: 8192, WatchChanges: 1 << 16, Clock: time.Now,
+		Beat: 500 * time.Millisecond, Patience: 3 * time.Second, SessionPatience: 8 * time.Second,
 	}
 }
 
@@ -54,13 +63,18 @@ func (c Config) Validate() error {
 	if c.Clock == nil {
 		return errors.New("replica: no clock")
 	}
+	if c.Beat <= 0 || c.Patience < 2*c.Beat || c.SessionPatience < c.Patience {
+		return fmt.Errorf("replica: want patience %v of at least two beats of %v, and session patience %v not below it",
+			c.Patience, c.Beat, c.SessionPatience)
+	}
 	return nil
 }
 
 // Replica is a metadata.Service over one journal.
 //
-// Who owns what: the goroutine in Run owns term, sinceCheck, sinceSnapshot and calls Apply, holding mu; everybody else
-// reads st under mu's read lock. The hub and the snapshotter have locks of their own, never held together with mu.
+// Who owns what: the goroutine in Run (the owner) owns term, pending and fences, and alone calls Apply, holding mu; everybody else
+// reads st under mu's read lock. at is replaced by the owner alone. The other parts have locks of their own, never held
+// together with mu.
 type Replica struct {
 	cfg     Config
 	log     *slog.Logger
@@ -71,137 +85,162 @@ type Replica struct {
 	st      *state.State
 	applied atomic.Uint64
 
-	term       journal.Term
-	sinceCheck uint64 // entries since the last one that carried a hash
+	at   atomic.Pointer[position] // who leads, as known here
+	own  *owned
+	in   *inbox
+	hub  *hub         // changes, for watchers and for reads at an index
+	net  *network     // what there is of other agents
+	snap *snapshotter // images, trim and sweep
 
-	calls chan *call    // bounded by cfg.Queue
-	fresh chan *waiter  // callers that want proof of freshness
-	hub   *hub          // changes, for watchers and for reads at an index
-	snaps *snapshotter  // images, trim and sweep
-	dead  chan struct{} // closed when nothing is served any more
-	why   error         // set before dead is closed
+	dead chan struct{} // closed when nothing is served any more
+	why  error         // set before dead is closed
+}
+
+// owned is what only the owner touches.
+type owned struct {
+	term       journal.Term // nil: this replica does not lead
+	sinceCheck uint64       // entries since the last one that carried a hash
+	pending    []*waiter    // readers who wait for proof over a change of roles
+	fences     []time.Time  // when the newest fences were applied here: elections back off by them
+	contested  bool         // an election was put off, because a leader that nobody hears was seen to append
+	reloaded   uint64       // applied index at which a diverged state was last thrown away
+}
+
+// inbox is where callers wait for the owner.
+type inbox struct {
+	calls     chan *call     // of Do; bounded by Config.Queue
+	fresh     chan *waiter   // for proof of freshness; bounded likewise
+	takeovers chan *takeover // wishes that this replica lead; unbuffered
+	appending atomic.Int64   // when the append that is outstanding began, as time since base; 0: none
+	base      time.Time      // monotonic base of appending
+}
+
+// network is what a replica knows of the others; nil peers: it is alone, and nobody else has this journal open.
+type network struct {
+	peers  Peers
+	recent *recent
+	alive  *alive
+	leader *contact
 }
 
 var _ metadata.Service = (*Replica)(nil)
+
+// position is who leads, as far as is known here. It is immutable; ctx ends when another one takes its place.
+type position struct {
+	leading bool             // this replica does
+	term    uint64           // index of the newest fence that was applied; 0: none ever
+	leader  state.LeaderInfo // whom that fence names
+	ctx     context.Context
+	over    context.CancelFunc
+}
 
 // call is one Do.
 type call struct {
 	commands []state.Command
 	results  []state.Result
-	done     chan struct{} // closed once results are set
+	err      error
+	done     chan struct{} // closed once results or err are set
 }
 
-// Open loads the newest state, takes the lead by a fence, and answers a replica ready to Run. It fences whoever led
-// before.
-func Open(ctx context.Context, cfg Config, j journal.Journal, images Images, log *slog.Logger, reg prometheus.Registerer) (*Replica, error) {
+func (c *call) fail(err error) {
+	c.err = err
+	close(c.done)
+}
+
+// Open loads the newest state. Without peers it takes the lead by a fence, whoever led before, and a replica that is fenced then
+// stops for good: two processes that know nothing of each other do not alternate. With peers, Run finds out who leads.
+func Open(
+	ctx context.Context, cfg Config, j journal.Journal, images Images, peers Peers, log *slog.Logger, reg prometheus.Registerer,
+) (*Replica, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg),
-		calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue),
-		hub: newHub(cfg.WatchChanges), dead: make(chan struct{}),
+		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg), own: &owned{}, dead: make(chan struct{}),
+		in: &inbox{
+			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
+		},
+		hub: newHub(cfg.WatchChanges),
+		net: &network{peers: peers, recent: newRecent(), alive: newAlive(), leader: newContact()},
 	}
-	r.snaps = newSnapshotter(j, images, cfg, log, r.metrics)
-	if err := r.lead(ctx); err != nil {
+	r.snap = newSnapshotter(j, images, cfg, log, r.metrics)
+	base, err := r.load(ctx)
+	if err != nil {
 		return nil, err
 	}
-	r.metrics.applied.Set(float64(r.applied.Load()))
+	r.snap.base = base
+	r.hub.jump(r.applied.Load())
+	r.locate(false)
+	if peers == nil {
+		err = r.insist(ctx)
+	} else {
+		err = r.catchUp(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
-// lead loads, catches up and fences, again and again while others are quicker.
-func (r *Replica) lead(ctx context.Context) error {
-	for loaded := false; ; {
-		if !loaded {
-			if err := r.load(ctx); err != nil {
-				return err
-			}
-		}
-		err := r.catchUp(ctx)
-		if err == nil {
-			if r.term, err = r.journal.Lead(ctx, r.applied.Load(), state.EncodeLeader(r.cfg.Leader)); err == nil {
-				return r.applyFence(r.term.Fence())
-			}
-		}
-		switch {
-		case errors.Is(err, journal.ErrBehind):
-			loaded = true
-		case errors.Is(err, journal.ErrTrimmed):
-			loaded = false
-		default:
-			return fmt.Errorf("take the lead of the journal: %w", err)
-		}
+// Leading reports whether this replica leads, as far as it knows.
+func (r *Replica) Leading() bool { return r.at.Load().leading }
+
+// locate publishes who leads according to the applied state.
+func (r *Replica) locate(leading bool) {
+	p := &position{leading: leading}
+	p.leader, p.term = r.st.Reader().Leader()
+	p.ctx, p.over = context.WithCancel(context.Background())
+	r.net.leader.begin(p.term, time.Now())
+	if old := r.at.Swap(p); old != nil {
+		old.over()
+	}
+	if leading {
+		r.metrics.leading.Set(1)
+	} else {
+		r.metrics.leading.Set(0)
 	}
 }
 
-// catchUp applies what the journal holds beyond the applied index.
-func (r *Replica) catchUp(ctx context.Context) error {
-	for e, err := range r.journal.Read(ctx, r.applied.Load()+1) {
-		if err != nil {
-			return err
-		}
-		if _, _, err := r.apply(e); err != nil {
-			return err
-		}
-		r.snaps.grow(int64(len(e.Body)))
-	}
-	return ctx.Err()
-}
-
-func (r *Replica) applyFence(e journal.Entry) error {
-	_, changes, err := r.apply(e)
-	if err != nil {
-		return err
-	}
-	r.hub.publish(e.Index, changes)
-	return nil
-}
-
-// apply decodes and applies one committed entry.
-func (r *Replica) apply(e journal.Entry) ([]state.Result, []state.Change, error) {
-	entry, err := decode(e)
-	if err != nil {
-		return nil, nil, fmt.Errorf("journal entry %d: %w", e.Index, err)
-	}
-	return r.applyDecoded(entry)
-}
-
-func (r *Replica) applyDecoded(entry state.Entry) ([]state.Result, []state.Change, error) {
-	r.mu.Lock()
-	results, changes, err := r.st.Apply(entry)
-	r.mu.Unlock()
-	if err != nil {
-		return nil, nil, fmt.Errorf("apply journal entry %d: %w", entry.Index, err)
-	}
-	r.applied.Store(entry.Index)
-	r.metrics.applied.Set(float64(entry.Index))
-	return results, changes, nil
-}
-
-func decode(e journal.Entry) (state.Entry, error) {
-	if e.Kind == journal.KindFence {
-		return state.DecodeLeader(e.Index, e.Body)
-	}
-	return state.DecodeEntry(e.Index, e.Body)
-}
-
-// Run serves until ctx ends (then it returns nil) or the replica can no longer lead: metadata.ErrFenced, or an error of
-// the state machine. It is called once.
+// Run serves until ctx ends (then it returns nil) or the replica cannot go on: metadata.ErrFenced for one without peers, or an
+// error of the state machine or of the journal that waiting would not mend. It is called once.
 func (r *Replica) Run(ctx context.Context) error {
 	snapsCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.snaps.run(snapsCtx) })
-	err := r.serve(ctx)
+	wg.Go(func() { r.snap.run(snapsCtx) })
+	err := r.alternate(ctx)
 	r.why = metadata.ErrStopped
 	if err != nil {
 		r.why = err
 	}
 	close(r.dead) // first: who was fenced, or failed to apply an entry, has nothing to say, however long a snapshot still takes
 	r.hub.stop()
+	r.at.Load().over()
 	stop()
 	wg.Wait()
 	return err
+}
+
+// alternate leads and follows in turn.
+func (r *Replica) alternate(ctx context.Context) error {
+	for ctx.Err() == nil {
+		var err error
+		if r.own.term != nil {
+			if err = r.lead(ctx); errors.Is(err, errDeposed) && r.net.peers != nil {
+				r.stepDown(err)
+				err = nil
+			}
+		} else {
+			var t *takeover
+			if t, err = r.follow(ctx); err == nil && ctx.Err() == nil {
+				err = r.stand(ctx, t != nil)
+				t.answer(r.own.term != nil)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stopped answers why the replica no longer serves.

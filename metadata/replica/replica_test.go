@@ -78,7 +78,7 @@ func (w *world) open(change func(*replica.Config)) *process {
 	}
 	j, err := object.Open(w.t.Context(), w.store, w.keys)
 	must(w.t, err)
-	r, err := replica.Open(w.t.Context(), cfg, j, object.NewImages(w.store, w.keys), slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
+	r, err := replica.Open(w.t.Context(), cfg, j, object.NewImages(w.store, w.keys), nil, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
 	must(w.t, err)
 	return &process{Replica: r, session: cfg.Leader.Session, ended: make(chan struct{})}
 }
@@ -442,7 +442,7 @@ func TestADivergedReplicaStops(t *testing.T) {
 	must(t, err)
 	_, err = term.Append(t.Context(), state.EncodeEntry(state.Entry{Check: state.Check{Index: last, Hash: 12345}}))
 	must(t, err)
-	_, err = replica.Open(t.Context(), w.config(), j, object.NewImages(w.store, w.keys), slog.New(slog.DiscardHandler), nil)
+	_, err = replica.Open(t.Context(), w.config(), j, object.NewImages(w.store, w.keys), nil, slog.New(slog.DiscardHandler), nil)
 	if !errors.Is(err, state.ErrDiverged) {
 		t.Fatalf("a replica that differs opened: %v", err)
 	}

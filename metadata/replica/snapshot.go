@@ -66,16 +66,27 @@ func newSnapshotter(j journal.Journal, images Images, limit Config, log *slog.Lo
 	}
 }
 
-// grow counts an entry of n bytes, and asks for an image when there are enough.
-func (s *snapshotter) grow(n int64) {
+// grow counts an entry of n bytes, and asks for an image when there are enough and this replica leads.
+func (s *snapshotter) grow(n int64, leading bool) {
 	s.bytes += n
 	s.entries++
-	if s.bytes < s.limit.SnapshotBytes && s.entries < s.limit.SnapshotAfter {
+	if !leading || s.bytes < s.limit.SnapshotBytes && s.entries < s.limit.SnapshotAfter {
 		return
 	}
-	s.bytes, s.entries = 0, 0
+	s.begin()
 	select {
 	case s.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// begin counts anew.
+func (s *snapshotter) begin() { s.bytes, s.entries = 0, 0 }
+
+// resume begins a leadership: what was wanted in an earlier one is not any more.
+func (s *snapshotter) resume() {
+	select {
+	case <-s.wanted:
 	default:
 	}
 }
@@ -86,7 +97,7 @@ func (r *Replica) takeImage() {
 	image, trimmed := r.st.Image(), r.st.Reader().TrimmedThrough()
 	r.mu.Unlock()
 	select {
-	case r.snaps.jobs <- job{image: image, trimmed: trimmed, fence: r.isFence}:
+	case r.snap.jobs <- job{image: image, trimmed: trimmed, fence: r.isFence}:
 	default:
 	}
 }
@@ -220,32 +231,31 @@ func readManifest(ctx context.Context, images Images, head journal.Head) (*manif
 
 // load restores the newest snapshot, or begins with an empty state. A snapshot that is swept while it is read has been
 // replaced: head then names the next one.
-func (r *Replica) load(ctx context.Context) error {
+func (r *Replica) load(ctx context.Context) (*manifest, error) {
 	var last journal.Head
 	for {
 		head, err := r.journal.Head(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		m, st, err := r.restore(ctx, head)
 		if err == nil {
 			r.mu.Lock()
 			r.st = st
 			r.mu.Unlock()
-			r.snaps.base = m
 			r.applied.Store(st.Reader().Index())
 			r.metrics.snapIndex.Set(float64(head.Snapshot))
-			return nil
+			return m, nil
 		}
 		if head == last || ctx.Err() != nil {
-			return fmt.Errorf("load snapshot %d: %w", head.Snapshot, err)
+			return nil, fmt.Errorf("load snapshot %d: %w", head.Snapshot, err)
 		}
 		last = head
 	}
 }
 
 func (r *Replica) restore(ctx context.Context, head journal.Head) (*manifest, *state.State, error) {
-	m, err := readManifest(ctx, r.snaps.images, head)
+	m, err := readManifest(ctx, r.snap.images, head)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -254,7 +264,7 @@ func (r *Replica) restore(ctx context.Context, head journal.Head) (*manifest, *s
 	}
 	st, err := state.Restore(m.header, func(yield func([]byte, error) bool) {
 		for _, p := range m.places {
-			body, err := r.snaps.images.GetShard(ctx, p.index, p.id)
+			body, err := r.snap.images.GetShard(ctx, p.index, p.id)
 			if err == nil && (uint32(len(body)) != p.size || crc32.Checksum(body, castagnoli) != p.crc) {
 				err = fmt.Errorf("%w: shard %d-%x of snapshot %d", state.ErrCorrupt, p.index, p.id, head.Snapshot)
 			}

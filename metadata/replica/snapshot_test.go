@@ -200,7 +200,7 @@ func TestAMissingShardIsSaidAndNothingIsServed(t *testing.T) {
 	}
 	j, err := object.Open(t.Context(), w.store, w.keys)
 	must(t, err)
-	_, err = replica.Open(t.Context(), w.config(), j, object.NewImages(w.store.Objects(), w.keys), slog.New(slog.DiscardHandler), nil)
+	_, err = replica.Open(t.Context(), w.config(), j, object.NewImages(w.store.Objects(), w.keys), nil, slog.New(slog.DiscardHandler), nil)
 	if err == nil || !strings.Contains(err.Error(), "shard") && !strings.Contains(err.Error(), objectstore.ErrNotFound.Error()) {
 		t.Fatalf("opened with a missing shard: %v", err)
 	}

@@ -32,9 +32,6 @@ func newHub(limit int) *hub { return &hub{limit: limit, wake: make(chan struct{}
 func (h *hub) publish(index uint64, changes []state.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.begun {
-		h.begun, h.floor = true, index-1
-	}
 	if len(h.changes)+len(changes) > 2*h.limit { // trimmed rarely and by half, so that publishing stays cheap
 		drop := max(len(h.changes)-h.limit, 0)
 		if drop > 0 {
@@ -45,6 +42,19 @@ func (h *hub) publish(index uint64, changes []state.Change) {
 	}
 	h.changes = append(h.changes, changes...)
 	h.index = index
+	close(h.wake)
+	h.wake = make(chan struct{})
+}
+
+// jump makes index known without its changes: watchers are told to look at everything.
+func (h *hub) jump(index uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.begun {
+		h.first += uint64(len(h.changes)) + 1
+	}
+	h.changes = nil
+	h.begun, h.floor, h.index = true, index, index
 	close(h.wake)
 	h.wake = make(chan struct{})
 }

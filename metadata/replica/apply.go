@@ -1,0 +1,111 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// catchUp applies what the journal holds beyond the applied index. If that was trimmed, it reloads first.
+func (r *Replica) catchUp(ctx context.Context) error {
+	for {
+		err := r.readOn(ctx)
+		if !errors.Is(err, journal.ErrTrimmed) {
+			return err
+		}
+		if err := r.reload(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Replica) readOn(ctx context.Context) error {
+	for e, err := range r.journal.Read(ctx, r.applied.Load()+1) {
+		if err != nil {
+			return err
+		}
+		if err := r.take(e); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// reload begins anew from the newest snapshot. Watchers are told to look at everything.
+func (r *Replica) reload(ctx context.Context) error {
+	if _, err := r.load(ctx); err != nil {
+		return err
+	}
+	r.net.recent.reset()
+	r.hub.jump(r.applied.Load())
+	r.locate(false)
+	return nil
+}
+
+// take applies the entry that follows the last one, and makes it known. It comes from the journal or from a peer: committed
+// either way.
+func (r *Replica) take(e journal.Entry) error {
+	entry, err := decode(e)
+	if err != nil {
+		return fmt.Errorf("journal entry %d: %w", e.Index, err)
+	}
+	trimmed := r.st.Reader().TrimmedThrough()
+	_, changes, err := r.apply(entry)
+	if err != nil {
+		return err
+	}
+	if r.own.term == nil && r.st.Reader().TrimmedThrough() != trimmed {
+		r.snap.begin() // the leader has just published a snapshot
+	}
+	if entry.Fence {
+		r.fenced(entry.Leader.Session == r.cfg.Leader.Session)
+	}
+	r.made(e, changes)
+	return nil
+}
+
+// fenced notes a fence that was just applied.
+func (r *Replica) fenced(own bool) {
+	now := time.Now()
+	r.own.fences = append(r.own.fences, now)
+	if len(r.own.fences) > rememberedFences {
+		r.own.fences = r.own.fences[1:]
+	}
+	r.own.contested = false
+	r.locate(false)
+	r.metrics.terms.Inc()
+	if p := r.at.Load(); !own {
+		r.log.Info("metadata leader", "agent", p.leader.Agent, "address", p.leader.Address, "since", p.term)
+	}
+}
+
+// made tells watchers, followers and the snapshotter of an applied entry.
+func (r *Replica) made(e journal.Entry, changes []state.Change) {
+	r.hub.publish(e.Index, changes)
+	r.net.recent.add(e)
+	r.snap.grow(int64(len(e.Body)), r.own.term != nil)
+}
+
+// apply applies one committed entry.
+func (r *Replica) apply(entry state.Entry) ([]state.Result, []state.Change, error) {
+	r.mu.Lock()
+	results, changes, err := r.st.Apply(entry)
+	r.mu.Unlock()
+	if err != nil {
+		return nil, nil, fmt.Errorf("apply journal entry %d: %w", entry.Index, err)
+	}
+	r.applied.Store(entry.Index)
+	r.metrics.applied.Set(float64(entry.Index))
+	return results, changes, nil
+}
+
+func decode(e journal.Entry) (state.Entry, error) {
+	if e.Kind == journal.KindFence {
+		return state.DecodeLeader(e.Index, e.Body)
+	}
+	return state.DecodeEntry(e.Index, e.Body)
+}

@@ -1,0 +1,215 @@
+package replica
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Elections are spread out so that one agent fences and the others find it: each waits for those that rank before it. After
+// several fences in a short time everybody waits longer, up to maxBackoff.
+const (
+	rankPause        = 250 * time.Millisecond
+	rememberedFences = 8
+	fenceWindow      = 30 * time.Second
+	maxBackoff       = 10 * time.Second
+	maxSurvey        = 64 // peers that are asked before an election
+)
+
+// rank orders the agents of a term: the lowest stands first. It is the same everywhere, and another order in every term.
+func rank(term uint64, session state.UUID) uint64 {
+	h := fnv.New64a()
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], term)
+	_, _ = h.Write(session[:])
+	_, _ = h.Write(b[:])
+	return h.Sum64()
+}
+
+// watch decides whether it is time to stand. Called by the owner now and then, and at once when a stream failed.
+func (f *follower) watch(ctx context.Context) (stand bool, err error) {
+	r, now := f.r, time.Now()
+	p := r.at.Load()
+	if !r.suspects(p, now) {
+		f.since = time.Time{}
+		return false, nil
+	}
+	if f.since.IsZero() {
+		f.since, f.next = now, now
+		f.hold = now.Add(r.backoff(now))
+	}
+	if now.Before(f.next) {
+		return false, nil
+	}
+	f.next = now.Add(rankPause / 2)
+	ahead, better, hearing := r.survey(ctx, p)
+	switch {
+	case better != "": // somebody has seen a newer fence: it is in the journal
+		f.feed.use(p, better)
+		return false, r.bounded(ctx, r.catchUp)
+	case hearing != "":
+		f.feed.use(p, hearing)
+		return false, nil
+	}
+	return !time.Now().Before(f.since.Add(time.Duration(ahead)*rankPause)) && !time.Now().Before(f.hold), nil
+}
+
+// suspects tells whether the leader seems to be gone.
+func (r *Replica) suspects(p *position, now time.Time) bool {
+	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session || p.leader.Address == r.cfg.Leader.Address {
+		return true // nobody ever led; or this process did, and lost it; or one that had this process's address did
+	}
+	r.mu.RLock()
+	s, ok := r.st.Reader().Session(p.leader.Session)
+	ended := ok && s.Closed
+	r.mu.RUnlock()
+	silent, gone := r.net.leader.since(p.term, now)
+	return ended || gone || silent > r.cfg.Patience
+}
+
+// survey asks the others. ahead is how many of those that answer would stand before this agent; better is one that knows of a newer
+// term; hearing is one that hears the leader of this term.
+func (r *Replica) survey(ctx context.Context, p *position) (ahead int, better, hearing string) {
+	peers := slices.DeleteFunc(r.openSessions(), func(s state.Session) bool {
+		return s.Peer == "" || s.Peer == r.cfg.Leader.Address
+	})
+	slices.SortFunc(peers, func(a, b state.Session) int { return cmp.Compare(rank(p.term, a.ID), rank(p.term, b.ID)) })
+	peers = peers[:min(len(peers), maxSurvey)]
+	answers := make([]Status, len(peers))
+	var wg sync.WaitGroup
+	for i, s := range peers {
+		wg.Go(func() {
+			if status, err := r.net.peers.Status(ctx, s.Peer); err == nil && status.Session == s.ID {
+				answers[i] = status
+			}
+		})
+	}
+	wg.Wait()
+	own := rank(p.term, r.cfg.Leader.Session)
+	if r.leaving() {
+		ahead = len(peers)
+	}
+	for i, a := range answers {
+		switch {
+		case a.Session.IsZero():
+			continue
+		case a.Term > p.term:
+			better = peers[i].Peer
+		case a.Term == p.term && a.Heard >= 0 && a.Heard <= r.cfg.Patience:
+			hearing = peers[i].Peer
+		}
+		if !peers[i].Leaving && rank(p.term, a.Session) < own {
+			ahead++
+		}
+	}
+	return ahead, better, hearing
+}
+
+// leaving reports whether this agent is about to end.
+func (r *Replica) leaving() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s, ok := r.st.Reader().Session(r.cfg.Leader.Session)
+	return ok && s.Leaving
+}
+
+// backoff is how long to wait before an election, by how many there have been lately. The spread between agents comes from
+// their ranks.
+func (r *Replica) backoff(now time.Time) time.Duration {
+	recent := 0
+	for _, at := range r.own.fences {
+		if now.Sub(at) < fenceWindow {
+			recent++
+		}
+	}
+	if recent < 2 {
+		return 0
+	}
+	return min(rankPause<<recent, maxBackoff)
+}
+
+// stand tries to take the lead: it reads on to the end of the journal and puts a fence there. If somebody else was quicker, or a
+// leader that nobody hears is seen to append, this one follows again. asked: the leader itself asked for it.
+func (r *Replica) stand(ctx context.Context, asked bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, journalPatience, errTipPatience)
+	defer cancel()
+	p, before := r.at.Load(), r.applied.Load()
+	if err := r.catchUp(ctx); err != nil {
+		return r.gaveUp(err)
+	}
+	if r.at.Load() != p {
+		return nil // another fence, or a reload: look again
+	}
+	if r.applied.Load() != before && !asked && !r.own.contested {
+		// The leader appends, but no agent hears it. It is given time to be heard; the next time it is deposed.
+		r.own.contested = true
+		r.net.leader.hear(p.term, time.Now())
+		return nil
+	}
+	err := r.fence(ctx)
+	switch {
+	case errors.Is(err, journal.ErrBehind):
+		return nil
+	case err != nil:
+		return r.gaveUp(err)
+	}
+	r.log.Info("leads the metadata", "since", r.at.Load().term)
+	return nil
+}
+
+// gaveUp ends a candidacy that failed: fatal errors end the replica, the others are tried again.
+func (r *Replica) gaveUp(err error) error {
+	if fatal(err) {
+		return err
+	}
+	r.log.Warn("no metadata leader, and this agent could not take the lead; trying again", "error", err)
+	return nil
+}
+
+// fence puts a fence behind what is applied, and leads from there.
+func (r *Replica) fence(ctx context.Context) error {
+	info := r.cfg.Leader
+	info.Time = r.cfg.Clock().UnixMilli()
+	term, err := r.journal.Lead(ctx, r.applied.Load(), state.EncodeLeader(info))
+	if err != nil {
+		return err
+	}
+	if err := r.take(term.Fence()); err != nil {
+		return err
+	}
+	r.own.term, r.own.sinceCheck = term, 0
+	r.locate(true)
+	return nil
+}
+
+// insist is for a replica without peers: it takes the lead, again and again while others are quicker.
+func (r *Replica) insist(ctx context.Context) error {
+	for {
+		err := r.catchUp(ctx)
+		if err == nil {
+			err = r.fence(ctx)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, journal.ErrBehind):
+		case errors.Is(err, journal.ErrTrimmed):
+			err = r.reload(ctx)
+			if err == nil {
+				continue
+			}
+			fallthrough
+		default:
+			return fmt.Errorf("take the lead of the journal: %w", err)
+		}
+	}
+}

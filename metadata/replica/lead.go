@@ -1,0 +1,238 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// errDeposed: another leader's fence or entry was found in the journal: this replica leads no more.
+var errDeposed = errors.New("another agent took the lead of the journal")
+
+// deposed is errDeposed for one without peers, to whom it is the end.
+func (r *Replica) deposed(format string, args ...any) error {
+	detail := fmt.Sprintf(format, args...)
+	if r.net.peers == nil {
+		return fmt.Errorf("%w (%s)", metadata.ErrFenced, detail)
+	}
+	return fmt.Errorf("%w (%s)", errDeposed, detail)
+}
+
+// lead is the owner's loop while this replica leads. Each round takes everybody who waits at its beginning: the commands
+// become one entry, and the append, begun after the fresh readers asked, is their proof too (rule R1). A round with fresh
+// readers only proves the tip instead. At most one append is outstanding, and none while a tip is proven.
+func (r *Replica) lead(ctx context.Context) error {
+	keeping, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.keepSessions(keeping) })
+	defer wg.Wait() // after stop: its commands are answered then, or given up
+	defer stop()
+	r.snap.resume()
+	for {
+		var calls []*call
+		waiters := r.own.pending
+		r.own.pending = nil
+		if len(waiters) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case err := <-r.snap.lost:
+				return err
+			case <-r.snap.wanted:
+				r.takeImage()
+				continue
+			case t := <-r.in.takeovers:
+				t.answer(true) // it leads already
+				continue
+			case note := <-r.snap.notes:
+				calls = append(calls, note)
+			case c := <-r.in.calls:
+				calls = append(calls, c)
+			case w := <-r.in.fresh:
+				waiters = append(waiters, w)
+			}
+		}
+		if err := r.round(ctx, r.gather(calls), r.gatherWaiters(waiters)); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// round serves those who waited at its beginning.
+func (r *Replica) round(ctx context.Context, calls []*call, waiters []*waiter) error {
+	if len(calls) == 0 {
+		return r.proveTip(ctx, waiters)
+	}
+	if err := r.commit(ctx, calls); err != nil {
+		r.own.pending = waiters
+		return err
+	}
+	r.release(waiters, nil)
+	return nil
+}
+
+// gather adds the calls that are waiting already, up to the bounds of an entry.
+func (r *Replica) gather(calls []*call) []*call {
+	count := 0
+	for _, c := range calls {
+		count += len(c.commands)
+	}
+	for count < r.cfg.EntryCommands {
+		select {
+		case c := <-r.in.calls:
+			calls = append(calls, c)
+			count += len(c.commands)
+		default:
+			return calls
+		}
+	}
+	return calls
+}
+
+func (r *Replica) gatherWaiters(waiters []*waiter) []*waiter {
+	for {
+		select {
+		case w := <-r.in.fresh:
+			waiters = append(waiters, w)
+		default:
+			return waiters
+		}
+	}
+}
+
+// commit appends the calls' commands, in order, as few entries as the size bound allows, and answers them. After an error,
+// those that were certainly not committed are told so; the rest learn that the outcome is unknown.
+func (r *Replica) commit(ctx context.Context, calls []*call) error {
+	for len(calls) > 0 {
+		entry := state.Entry{Index: r.applied.Load() + 1}
+		if r.own.sinceCheck++; r.own.sinceCheck >= r.cfg.CheckEvery {
+			r.own.sinceCheck = 0
+			entry.Check = state.Check{Index: r.applied.Load(), Hash: r.st.Hash()}
+		}
+		taken, size := 0, 0
+		for _, c := range calls {
+			if taken > 0 && size >= r.cfg.EntryBytes {
+				break
+			}
+			entry.Commands = append(entry.Commands, c.commands...)
+			size += roughSize(c.commands)
+			taken++
+		}
+		if err := r.append(ctx, entry, calls[:taken]); err != nil {
+			for _, c := range calls[taken:] {
+				c.fail(errElsewhere)
+			}
+			return err
+		}
+		calls = calls[taken:]
+	}
+	return nil
+}
+
+// roughSize estimates encoded bytes.
+func roughSize(commands []state.Command) int {
+	size := 0
+	for _, c := range commands {
+		size += 64 + state.SizeHint(c.Op)
+	}
+	return size
+}
+
+// append commits one entry, applies it and answers the calls that it carries.
+func (r *Replica) append(ctx context.Context, entry state.Entry, calls []*call) error {
+	body := state.EncodeEntry(entry)
+	began := time.Now()
+	r.in.appending.Store(max(int64(began.Sub(r.in.base)), 1))
+	appended, err := r.own.term.Append(ctx, body)
+	r.in.appending.Store(0)
+	if err != nil {
+		return r.appendFailed(entry.Index, calls, err)
+	}
+	r.metrics.append.Observe(time.Since(began).Seconds())
+	if appended.Index != entry.Index {
+		return fmt.Errorf("appended entry %d landed as %d", entry.Index, appended.Index)
+	}
+	results, changes, err := r.apply(entry)
+	if err != nil {
+		return err
+	}
+	r.metrics.commands.Add(float64(len(entry.Commands)))
+	r.made(appended, changes)
+	for _, c := range calls {
+		n := len(c.commands)
+		c.results, results = results[:n:n], results[n:]
+		close(c.done)
+	}
+	return nil
+}
+
+// appendFailed tells the calls what is known: fenced means that nothing of the entry was or will be committed (J1).
+func (r *Replica) appendFailed(index uint64, calls []*call, err error) error {
+	verdict := error(metadata.ErrUnknown)
+	if errors.Is(err, journal.ErrFenced) {
+		verdict = errElsewhere
+		err = r.deposed("its fence or entry took journal index %d", index)
+	} else {
+		err = fmt.Errorf("append journal entry %d: %w", index, err)
+	}
+	if r.net.peers != nil {
+		for _, c := range calls {
+			c.fail(verdict)
+		}
+	}
+	return err
+}
+
+// proveTip proves to the waiters that nothing was committed beyond the applied index when this began. An unreachable
+// journal fails them, not the replica.
+func (r *Replica) proveTip(ctx context.Context, waiters []*waiter) error {
+	waiters = dropGone(waiters)
+	if len(waiters) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, tipPatience, errTipPatience)
+	defer cancel()
+	err := r.journal.Tip(ctx, r.applied.Load())
+	switch {
+	case err == nil:
+		r.release(waiters, nil)
+		return nil
+	case errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrTrimmed):
+		r.own.pending = waiters // whoever leads now will answer them
+		return r.deposed("found beyond journal index %d", r.applied.Load())
+	case errors.Is(err, journal.ErrNoHead), errors.Is(err, journal.ErrMismatch):
+		r.release(waiters, err)
+		return err
+	}
+	r.release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
+	return nil
+}
+
+// stepDown makes a deposed leader a follower. What it has applied is committed, so that it goes on from there.
+func (r *Replica) stepDown(why error) {
+	r.log.Info("no longer the metadata leader", "why", why)
+	r.own.term = nil
+	r.locate(false)
+}
+
+// healthy is how long ago this leader was in order: 0, unless an append has been outstanding for longer than patience. Then
+// others may be able to reach the journal that it does not.
+func (r *Replica) healthy(patience time.Duration) time.Duration {
+	began := r.in.appending.Load()
+	if began == 0 {
+		return 0
+	}
+	if stuck := time.Since(r.in.base) - time.Duration(began); stuck > patience {
+		return stuck
+	}
+	return 0
+}

@@ -1,0 +1,202 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
+)
+
+// Server is what other agents' replicas ask of this one: the other side of Peers.
+type Server struct{ r *Replica }
+
+// Server answers the replica's side for its peers. It may be used as soon as the replica is open.
+func (r *Replica) Server() *Server { return &Server{r} }
+
+// Status says what the replica knows.
+func (s *Server) Status() Status {
+	r := s.r
+	p := r.at.Load()
+	return Status{Session: r.cfg.Leader.Session, Applied: r.applied.Load(), Term: p.term, Heard: r.heard(p)}
+}
+
+// heard is how long ago the leader of p was heard of, as Status tells it.
+func (r *Replica) heard(p *position) time.Duration {
+	if p.leading {
+		return r.healthy(r.cfg.Patience)
+	}
+	silent, gone := r.net.leader.since(p.term, time.Now())
+	if gone || p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
+		return -1
+	}
+	return max(silent, 1) // 0 is the leader's own
+}
+
+// Propose commits commands, or passes them on to the leader.
+func (s *Server) Propose(ctx context.Context, p Proposal) (Proposed, error) {
+	r := s.r
+	entry, err := state.DecodeEntry(0, p.Commands)
+	if err != nil {
+		return Proposed{}, fmt.Errorf("%w: proposal: %w", metadata.ErrNotApplied, err)
+	}
+	at := r.at.Load()
+	if at.leading {
+		results, err := r.doHere(ctx, entry.Commands)
+		if errors.Is(err, errElsewhere) {
+			err = ErrNotLeader
+		}
+		if err != nil {
+			return Proposed{}, err
+		}
+		return Proposed{Index: r.applied.Load(), Results: state.EncodeResults(results)}, nil
+	}
+	if p.Hops < maxHops {
+		for hops, address := range r.routes(at) {
+			if hops == 0 {
+				return r.net.peers.Propose(ctx, address, Proposal{Hops: p.Hops + 1, Commands: p.Commands})
+			}
+		}
+	}
+	return Proposed{}, ErrNotLeader
+}
+
+// Tip answers a fresh index (rule R1).
+func (s *Server) Tip(ctx context.Context, hops int) (uint64, error) {
+	r := s.r
+	at := r.at.Load()
+	if at.leading {
+		if err := r.proveFresh(ctx); err != nil {
+			return 0, err
+		}
+		return r.applied.Load(), nil
+	}
+	if hops < maxHops {
+		for n, address := range r.routes(at) {
+			if n == 0 {
+				return r.net.peers.Tip(ctx, address, hops+1)
+			}
+		}
+	}
+	return 0, ErrNotLeader
+}
+
+// Follow streams entries to a follower until ctx ends or push fails. beats answers what the follower says, until its stream ends.
+func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error), push func(Push) error) error {
+	r := s.r
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with the stream, which ends with this call
+		defer cancel()
+		for {
+			b, err := beats()
+			if err != nil {
+				return
+			}
+			now := time.Now()
+			for _, a := range b.Alive {
+				r.net.alive.hear(a.Session, now.Add(-max(a.Age, 0)))
+			}
+		}
+	}()
+	tick := time.NewTicker(r.cfg.Beat)
+	defer tick.Stop()
+	next := f.From
+	for {
+		applied := r.applied.Load()
+		entries, missing, wake := r.net.recent.from(next, applied)
+		at := r.at.Load()
+		say := Push{Applied: applied, Term: at.term, Heard: r.heard(at)}
+		switch {
+		case missing:
+			say.Missing, next = true, applied+1
+			if err := push(say); err != nil {
+				return err
+			}
+			continue
+		case len(entries) == 0:
+			if err := push(say); err != nil {
+				return err
+			}
+		}
+		for i := range entries {
+			say.Entry = &entries[i]
+			if err := push(say); err != nil {
+				return err
+			}
+			next = entries[i].Index + 1
+		}
+		if len(entries) > 0 {
+			continue
+		}
+		select {
+		case <-wake:
+		case <-at.ctx.Done():
+		case <-tick.C:
+		case <-r.dead:
+			return r.stopped()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// takeover is the wish that this replica lead after the fence at index term.
+type takeover struct {
+	term uint64
+	done chan bool // holds the one answer
+}
+
+func (t *takeover) answer(leads bool) {
+	if t != nil {
+		t.done <- leads
+	}
+}
+
+// TakeOver has this replica take the lead after the fence at index term, for a leader that is about to end.
+func (s *Server) TakeOver(ctx context.Context, term uint64) error {
+	r := s.r
+	t := &takeover{term: term, done: make(chan bool, 1)}
+	select {
+	case r.in.takeovers <- t:
+	case <-r.dead:
+		return r.stopped()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case leads := <-t.done:
+		if !leads {
+			return ErrNotLeader
+		}
+		return nil
+	case <-r.dead:
+		return r.stopped()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Resign has another agent lead, if this one does and there is another: for an agent that is about to end. An error means only that
+// the others will find out by themselves.
+func (r *Replica) Resign(ctx context.Context) error {
+	p := r.at.Load()
+	if !p.leading || r.net.peers == nil {
+		return nil
+	}
+	var last error
+	for _, s := range r.openSessions() {
+		if s.Peer == "" || s.Leaving {
+			continue
+		}
+		if _, last = r.net.peers.Status(ctx, s.Peer); last != nil {
+			continue
+		}
+		if last = r.net.peers.TakeOver(ctx, s.Peer, p.term); last == nil {
+			return r.Ask(ctx, metadata.Fresh(), func(state.Reader) {}) // finds the fence, and steps down
+		}
+	}
+	return last
+}
