@@ -2,6 +2,9 @@ package wire
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,28 +107,30 @@ func TestRequestThatIsThereIsServedBeforeTheConnectionGoes(t *testing.T) {
 func TestClientThatAlwaysHasARequestOnItsWayIsClosedAfterTheGrace(t *testing.T) {
 	s := start(t, empty, ageOf(50*time.Millisecond))
 	c := s.dial()
-	sent := make(chan int32)
+	ended := make(chan error)
 	go func() { // never waits for an answer
 		for id := int32(0); ; id++ {
 			if _, err := c.Write(produce(id)); err != nil {
-				sent <- id
+				ended <- err
 				return
 			}
 		}
 	}()
 	received := int32(0)
-	for head := make([]byte, 4096); ; { // answers come whole and in order, and then the end, not a reset
-		n, err := c.Read(head)
+	for b := make([]byte, 4096); ; { // answers, and then the end, not a reset
+		n, err := c.Read(b)
 		received += int32(n)
 		if err != nil {
-			if err.Error() != "EOF" {
+			if err != io.EOF {
 				t.Error(err)
 			}
 			break
 		}
 	}
 	c.Close()
-	<-sent
+	if err := <-ended; !errors.Is(err, net.ErrClosed) { // the server took all of it until we ended
+		t.Error(err)
+	}
 	if received == 0 {
 		t.Error("nothing was answered")
 	}
