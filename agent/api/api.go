@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/leat-stream/leat/agent/brokers"
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/group"
 	"github.com/leat-stream/leat/agent/produce"
@@ -38,6 +39,10 @@ type Deps struct {
 	Cluster       [16]byte                     // the cluster's id
 	Zone          string                       // the agent's own, which clients see as its rack; may be ""
 	Advertise     func(listener string) string // host:port that clients of a listener are told
+
+	Brokers *brokers.Brokers           // the agents that are alive; nil: only this one
+	Shared  func(listener string) bool // whether a listener's clients know one address for all agents (see shared); nil: none
+	Forward Forwarder                  // reaches other agents, for clients that cannot be sent there; nil: nobody
 }
 
 // Server answers Kafka's calls. It implements wire.Handler and is safe for concurrent use.
