@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/leat-stream/leat/agent"
-	"github.com/leat-stream/leat/agent/wire"
 )
 
 // setting is one thing that an agent can be told: by a flag --name, by LEAT_NAME in the environment (upper case, _ for -), or
@@ -44,12 +42,14 @@ var settings = []setting{
 		value: func(o *options) string { return o.agent.Store }, set: one(func(o *options, v string) error { o.agent.Store = v; return nil })},
 	{name: "journal", usage: "metadata journal: bucket:, bolt:///file or mem: (default: bucket: for s3 and minio, bolt beside file:, mem: beside mem:)",
 		value: func(o *options) string { return o.agent.Journal }, set: one(func(o *options, v string) error { o.agent.Journal = v; return nil })},
-	{name: "listen", usage: "[NAME=]HOST:PORT for Kafka clients; repeatable, each with a name of its own", repeat: true,
+	{name: "listen", usage: "[NAME=]HOST:PORT[?proxy=v2&zone=ZONE] for Kafka clients; repeatable, each with a name of its own; proxy=v2: only a balancer connects here, and sends PROXY protocol v2 headers; zone: of the clients that connect here", repeat: true,
 		value: func(o *options) string { return strings.Join(o.listen, ",") },
 		set:   func(o *options, v []string) error { o.listen = v; return nil }},
-	{name: "advertise", usage: "[NAME=]HOST:PORT that clients of a listener are told to connect to (default: the bound address)", repeat: true,
+	{name: "advertise", usage: "[NAME=]HOST:PORT that clients of a listener are told to connect to (default: the bound address); shared=HOST:PORT: of a balancer before all agents, for every listener that has no other", repeat: true,
 		value: func(o *options) string { return strings.Join(o.advertise, ",") },
 		set:   func(o *options, v []string) error { o.advertise = v; return nil }},
+	{name: "max-connection-age", usage: "how long a client's connection lasts, give or take a fifth, until it must connect again; 0: without end; auto: 15m if its listener advertises a shared address",
+		value: maxAge, set: one(setMaxAge)},
 	{name: "http", usage: "HOST:PORT of /metrics, /healthz, /readyz and /debug/pprof; empty: none",
 		value: func(o *options) string { return o.agent.HTTP }, set: one(func(o *options, v string) error { o.agent.HTTP = v; return nil })},
 	{name: "cluster", usage: "name of the cluster within the bucket",
@@ -100,6 +100,7 @@ func defaults() *options {
 	}
 	o.agent.Store = (&url.URL{Scheme: "file", Path: dir}).String()
 	o.agent.Produce.EarlyPuts = autoPuts
+	o.agent.Wire.MaxAge = autoAge
 	return o
 }
 
@@ -287,43 +288,4 @@ func (o *options) finish() error {
 		return fmt.Errorf("log-level %q: want debug, info, warn or error", o.logLevel)
 	}
 	return o.listeners()
-}
-
-// listeners puts --listen and --advertise together by name.
-func (o *options) listeners() error {
-	advertised := map[string]string{}
-	for _, a := range o.advertise {
-		name, address := named(a)
-		if name == "shared" || address == "shared" {
-			return fmt.Errorf("advertise %q: several agents behind one shared address are planned; this version runs one agent", a)
-		}
-		if advertised[name] != "" {
-			return fmt.Errorf("advertise: listener %q is there twice", name)
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return fmt.Errorf("advertise %q: want [NAME=]HOST:PORT", a)
-		}
-		advertised[name] = address
-	}
-	o.agent.Wire.Listeners = nil
-	for _, l := range o.listen {
-		name, address := named(l)
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return fmt.Errorf("listen %q: want [NAME=]HOST:PORT", l)
-		}
-		o.agent.Wire.Listeners = append(o.agent.Wire.Listeners, wire.Listener{Name: name, Address: address, Advertised: advertised[name]})
-		delete(advertised, name)
-	}
-	for name := range advertised {
-		return fmt.Errorf("advertise: no listener is called %q", name)
-	}
-	return nil
-}
-
-// named takes [NAME=]HOST:PORT apart.
-func named(s string) (name, address string) {
-	if name, address, ok := strings.Cut(s, "="); ok {
-		return name, address
-	}
-	return "default", s
 }
