@@ -44,7 +44,7 @@ func TestEntryAndHeadComeBack(t *testing.T) {
 			t.Errorf("%v: got %+v, want %+v", err, got, e)
 		}
 	}
-	for _, h := range []Head{testHead, {Format: Level, Driver: DriverBolt}, {Format: Level, Driver: 4, Boundary: 1}} {
+	for _, h := range []Head{testHead, {Format: Level, Driver: DriverBolt}, {Format: Level, Driver: 200, Boundary: 1}} {
 		if got, err := DecodeHead(EncodeHead(h)); err != nil || got != h {
 			t.Errorf("%v: got %+v, want %+v", err, got, h)
 		}
@@ -212,7 +212,7 @@ func TestFormatDocument(t *testing.T) {
 		fmt.Sprintf("| head | %d bytes |", HeadSize),
 		fmt.Sprintf("| body, at most | %d bytes |", MaxBody),
 		fmt.Sprintf("| kinds | %d %s, %d %s |", KindFence, KindFence, KindCommands, KindCommands),
-		fmt.Sprintf("| drivers | %d %s, %d %s, %d %s |", DriverObject, DriverObject, DriverBolt, DriverBolt, DriverMem, DriverMem),
+		fmt.Sprintf("| drivers | %d %s, %d %s, %d %s, %d %s |", DriverObject, DriverObject, DriverBolt, DriverBolt, DriverMem, DriverMem, DriverEtcd, DriverEtcd),
 	} {
 		if !strings.Contains(string(doc), line+"\n") {
 			t.Errorf("FORMAT.md lacks %q", line)

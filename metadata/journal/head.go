@@ -5,11 +5,12 @@ import "fmt"
 // Driver says where the entries of a cluster are kept. Its numbers are stored in head.
 type Driver uint8
 
-// The drivers. 4 is kept for etcd.
+// The drivers.
 const (
 	DriverObject Driver = 1 // in the bucket, beside head
 	DriverBolt   Driver = 2 // in a bbolt file on one machine
 	DriverMem    Driver = 3 // in the memory of one process
+	DriverEtcd   Driver = 4 // in an etcd
 )
 
 // String answers the name by which `--journal` knows the driver.
@@ -21,6 +22,8 @@ func (d Driver) String() string {
 		return "bolt"
 	case DriverMem:
 		return "mem"
+	case DriverEtcd:
+		return "etcd"
 	}
 	return fmt.Sprintf("driver %d", uint8(d))
 }

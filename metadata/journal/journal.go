@@ -2,7 +2,7 @@
 // entries, one writer at a time, fenced.
 //
 // Fencing is the business of this seam, not of its users (rule J7 of metadata/DESIGN.md). Drivers: mem (tests), bolt (one
-// process), object (nothing but a bucket). All pass one acceptance suite, journaltest. The package must never look into
+// process), object (nothing but a bucket), etcd. All pass one acceptance suite, journaltest. The package must never look into
 // the bodies of entries, and never let a clock or a timeout decide whether something is safe.
 package journal
 

@@ -1,0 +1,159 @@
+// Package etcdproc runs a real etcd of one or more members, each a process of its own, for tests, demos and the chaos run.
+//
+// It must never be used to keep anything: its folder belongs to whoever starts it, and nobody is asked who he is unless the
+// test arranges that. It listens on 127.0.0.1 only. The binary is .tools/etcd beside go.mod, which `make tools` builds.
+package etcdproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Options says how Start runs etcd. The zero value is what most tests want: one member, without TLS.
+type Options struct {
+	Members int    // 0 means 1
+	Binary  string // "" means FindBinary
+
+	// CA, Cert and Key are PEM files. With them clients must use TLS and show a certificate that CA has signed.
+	CA, Cert, Key string
+}
+
+// Cluster is a running etcd. Its fields are set once; its methods may be called by one goroutine at a time.
+type Cluster struct {
+	Members []*Member
+
+	options Options
+	scheme  string // of client URLs
+}
+
+// FindBinary answers .tools/etcd beside the go.mod that governs the working directory.
+func FindBinary() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			binary := filepath.Join(dir, ".tools", "etcd")
+			if _, err := os.Stat(binary); err != nil {
+				return "", fmt.Errorf("no etcd at %s: run `make tools`", binary)
+			}
+			return binary, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the working directory, so no .tools/etcd")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// Start runs etcd over folder dir until Stop, and waits until every member is ready (at most 30 s, or as long as ctx). The
+// end of ctx after that does not stop it.
+func Start(ctx context.Context, dir string, o Options) (*Cluster, error) {
+	if o.Binary == "" {
+		var err error
+		if o.Binary, err = FindBinary(); err != nil {
+			return nil, err
+		}
+	}
+	o.Members = max(o.Members, 1)
+	for attempt := 1; ; attempt++ { // another process may take a free port first
+		c, err := start(ctx, filepath.Join(dir, fmt.Sprintf("etcd-%d", attempt)), o)
+		if err == nil || attempt == 3 || ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
+func start(ctx context.Context, dir string, o Options) (*Cluster, error) {
+	c := &Cluster{options: o, scheme: "http"}
+	if o.Cert != "" {
+		c.scheme = "https"
+	}
+	addresses, err := freeAddresses(3 * o.Members)
+	if err != nil {
+		return nil, err
+	}
+	for i := range o.Members {
+		c.Members = append(c.Members, &Member{
+			Address: addresses[3*i], peer: addresses[3*i+1], health: addresses[3*i+2],
+			name: fmt.Sprintf("m%d", i), dir: filepath.Join(dir, fmt.Sprintf("m%d", i)), cluster: c,
+		})
+	}
+	for _, m := range c.Members {
+		if err := m.Launch(); err != nil {
+			c.Stop()
+			return nil, err
+		}
+	}
+	for _, m := range c.Members {
+		if err := m.wait(ctx); err != nil {
+			c.Stop()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// freeAddresses answers n addresses that nobody had a moment ago.
+func freeAddresses(n int) (all []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all stay bound until all are chosen
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
+}
+
+// URL is what `--journal` takes for a journal below that prefix. TLS parameters are the caller's to add.
+func (c *Cluster) URL(prefix string) string {
+	scheme := "etcd"
+	if c.scheme == "https" {
+		scheme = "etcds"
+	}
+	return scheme + "://" + strings.Join(c.Addresses(), ",") + "/" + strings.TrimPrefix(prefix, "/")
+}
+
+// Addresses are host:port of all members, for clients.
+func (c *Cluster) Addresses() (all []string) {
+	for _, m := range c.Members {
+		all = append(all, m.Address)
+	}
+	return all
+}
+
+// Leader answers the member that leads, as the members that run see it; it waits for one as long as ctx. Not with TLS.
+func (c *Cluster) Leader(ctx context.Context) (*Member, error) {
+	for {
+		for _, m := range c.Members {
+			id, leader := m.status(ctx)
+			if id != "" && id == leader {
+				return m, nil
+			}
+		}
+		if err := pause(ctx); err != nil {
+			return nil, fmt.Errorf("etcd has no leader: %w", err)
+		}
+	}
+}
+
+// Others are all members but m.
+func (c *Cluster) Others(m *Member) []*Member {
+	return slices.DeleteFunc(slices.Clone(c.Members), func(other *Member) bool { return other == m })
+}
+
+// Stop kills all members and waits for their end. It may be called again.
+func (c *Cluster) Stop() {
+	for _, m := range c.Members {
+		m.Kill()
+	}
+}
