@@ -29,11 +29,16 @@ func beginProduce(ctx context.Context, s *Server, r wire.Request, req *kmsg.Prod
 		return refuseProduce(s, req, resp, kerr.InvalidRequiredAcks)
 	}
 	parts, slots := produceParts(ctx, s, r, req, resp)
+	nudged := s.nudgeProducer(ctx, r, req.Acks, parts)
 	pending, err := s.Producer.Accept(ctx, parts)
 	if err != nil {
+		s.Nudges.answered(nudged)
 		return refuseProduce(s, req, resp, err)
 	}
 	return func() wire.Response {
+		if nudged != nil {
+			defer s.Nudges.answered(nudged)
+		}
 		patience := time.Duration(max(req.TimeoutMillis, 1)) * time.Millisecond
 		wait, cancel := context.WithTimeout(ctx, min(patience, maxPatience))
 		defer cancel()
@@ -52,6 +57,30 @@ func beginProduce(ctx context.Context, s *Server, r wire.Request, req *kmsg.Prod
 		}
 		return wire.Response{Message: resp}
 	}
+}
+
+// nudgeProducer refuses the parts that another agent should get, before any of their batches is accepted. With acks=0 a refusal could
+// only be told by closing the connection, and the batch would be lost: such clients follow when they next ask for Metadata.
+func (s *Server) nudgeProducer(ctx context.Context, r wire.Request, acks int16, parts []produce.Part) (fresh []*nudge) {
+	if acks == 0 {
+		return nil
+	}
+	g := s.guide(r, "")
+	for i := range parts {
+		p := &parts[i]
+		if p.Err != nil {
+			continue
+		}
+		_, u := g.better(p.TP)
+		refused, f := s.Nudges.produce(ctx, r.Conn, p.TP, u, p.Records)
+		if refused {
+			p.Err = kerr.NotLeaderForPartition
+		}
+		if f != nil {
+			fresh = append(fresh, f)
+		}
+	}
+	return fresh
 }
 
 // maxPatience bounds the wait for an answer, whatever a client asks for.

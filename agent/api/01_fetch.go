@@ -10,11 +10,13 @@ import (
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
 // Fetch, versions 4 to 18, with sessions (KIP-227) from 7 on and topic ids from 13 on. Followers do not exist: a replica
-// id is answered NOT_LEADER_OR_FOLLOWER.
+// id is answered NOT_LEADER_OR_FOLLOWER. A consumer that names its rack is pointed to the agent that leads the partition there (KIP-392);
+// that one never points elsewhere.
 
 func init() {
 	handlers[kmsg.Fetch.Int16()] = func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response {
@@ -27,6 +29,7 @@ type fetching struct {
 	version int16
 	turn    *fetch.Turn
 	got     []fetch.Got
+	pointed map[int]int32 // by place among the items: the preferred read replica
 }
 
 func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRequest) wire.Response {
@@ -41,8 +44,11 @@ func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.Fetc
 		return wire.Response{Message: resp}
 	}
 	f := fetching{version: r.Version, turn: turn}
-	fetchTurn(ctx, s, req, &f)
+	fetchTurn(ctx, s, r, req, &f)
 	id, listed := turn.Finish(f.got)
+	for i := range f.pointed {
+		listed[i] = true
+	}
 	resp.SessionID = id
 	resp.Version = r.Version
 	records := f.answer(resp, listed, req.IsolationLevel == 1)
@@ -89,7 +95,7 @@ func fetchItems(version int16, req *kmsg.FetchRequest) (items []fetch.Item, forg
 }
 
 // fetchTurn resolves the turn's items and fetches those that can be.
-func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetching) {
+func fetchTurn(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRequest, f *fetching) {
 	items := f.turn.Items
 	f.got = make([]fetch.Got, len(items))
 	found, errs := fetchTopics(ctx, s, f.version, items)
@@ -98,19 +104,25 @@ func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetchi
 		MaxBytes: int64(req.MaxBytes), Committed: req.IsolationLevel == 1,
 	}
 	var at []int // place of each wanted partition among the items
+	g := s.guide(r, req.Rack)
 	for i, it := range items {
 		err := errs[i]
 		if err == nil {
 			err = checkItem(req, it, found[i].Topic)
 		}
+		tp := state.TopicPartition{Topic: found[i].ID, Partition: it.Partition}
+		pointed := false
+		if err == nil {
+			pointed, err = s.nudgeConsumer(ctx, r.Conn, &g, tp, i, it.Offset, f)
+		}
 		if err != nil {
 			f.got[i] = fetch.Got{Err: err, LogStart: -1, Stable: -1, Watermark: -1}
-			want.MaxWait = 0 // an error is answered at once
+		}
+		if err != nil || pointed {
+			want.MaxWait = 0 // both are answered at once
 			continue
 		}
-		want.Partitions = append(want.Partitions, fetch.Want{
-			TP: state.TopicPartition{Topic: found[i].ID, Partition: it.Partition}, Offset: it.Offset, MaxBytes: int64(it.MaxBytes),
-		})
+		want.Partitions = append(want.Partitions, fetch.Want{TP: tp, Offset: it.Offset, MaxBytes: int64(it.MaxBytes)})
 		at = append(at, i)
 	}
 	if len(items) == 0 {
@@ -119,6 +131,34 @@ func fetchTurn(ctx context.Context, s *Server, req *kmsg.FetchRequest, f *fetchi
 	for i, got := range s.Fetcher.Fetch(ctx, want) {
 		f.got[at[i]] = got
 	}
+}
+
+// nudgeConsumer leads a consumer to another agent: by an error, so that it asks for Metadata, or, if it named its rack, by pointing to
+// the replica there, with the partition's offsets and no records, as Kafka's leaders do. An offset that is out of range here is for the
+// fetch itself to judge.
+func (s *Server) nudgeConsumer(ctx context.Context, conn uint64, g *guide, tp state.TopicPartition, i int, offset int64, f *fetching) (pointed bool, err error) {
+	to, u := g.better(tp)
+	if !g.point {
+		if s.Nudges.fetch(ctx, conn, tp, u) {
+			return false, kerr.NotLeaderForPartition
+		}
+		return false, nil
+	}
+	if u == stay {
+		return false, nil
+	}
+	var v state.View
+	known := false
+	err = s.Session.Ask(ctx, metadata.Local(), func(r state.Reader) { v, known = r.View(tp, 0, 0) })
+	if err != nil || !known || offset < v.LogStart || offset > v.Watermark || !s.Nudges.point(ctx, conn, tp) {
+		return false, nil
+	}
+	if f.pointed == nil {
+		f.pointed = map[int]int32{}
+	}
+	f.pointed[i] = to.NodeID
+	f.got[i] = fetch.Got{LogStart: v.LogStart, Stable: v.Stable, Watermark: v.Watermark}
+	return true, nil
 }
 
 // fetchTopics finds the topics of the items, each topic once.
@@ -181,7 +221,11 @@ func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed boo
 			n++
 		}
 		t := &resp.Topics[n-1]
-		t.Partitions = append(t.Partitions, fetchedPartition(it.Partition, &f.got[i], committed))
+		p := fetchedPartition(it.Partition, &f.got[i], committed)
+		if to, ok := f.pointed[i]; ok {
+			p.PreferredReadReplica = to
+		}
+		t.Partitions = append(t.Partitions, p)
 		records = append(records, f.got[i].Records)
 	}
 	return records

@@ -12,16 +12,18 @@ import (
 )
 
 // Metadata, versions 0 to 13. A topic that is not there is made if the client and the configuration allow it; as in Kafka
-// the answer still says UNKNOWN_TOPIC_OR_PARTITION, and the client's next try finds it.
+// the answer still says UNKNOWN_TOPIC_OR_PARTITION, and the client's next try finds it. Leaders are advice: agents of the client's
+// zone, so that it stays within; each partition has one replica in every zone.
 
 func init() { on(kmsg.Metadata, describeTopics) }
 
 func describeTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.MetadataRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.MetadataResponse)
-	node, host, port := s.self(r.Listener)
-	cluster := s.clusterID()
-	resp.Brokers = []kmsg.MetadataResponseBroker{{NodeID: node, Host: host, Port: port, Rack: s.rack()}}
-	resp.ClusterID, resp.ControllerID, resp.AuthorizedOperations = &cluster, node, noOperations
+	id, cluster := s.clusterID(), s.cluster(r)
+	for _, m := range cluster.members {
+		resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{NodeID: m.node, Host: m.host, Port: m.port, Rack: m.rack})
+	}
+	resp.ClusterID, resp.ControllerID, resp.AuthorizedOperations = &id, cluster.controller, noOperations
 	if req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
 	}
@@ -37,7 +39,7 @@ func describeTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.Me
 			}
 		}
 		for _, t := range all {
-			resp.Topics = append(resp.Topics, describedTopic(t, node, operations))
+			resp.Topics = append(resp.Topics, describedTopic(t, &cluster, operations))
 		}
 		return resp
 	}
@@ -47,7 +49,7 @@ func describeTopics(ctx context.Context, s *Server, r wire.Request, req *kmsg.Me
 			resp.Topics = append(resp.Topics, failedTopic(t, operations))
 			continue
 		}
-		resp.Topics = append(resp.Topics, describedTopic(t.found.Topic, node, operations))
+		resp.Topics = append(resp.Topics, describedTopic(t.found.Topic, &cluster, operations))
 	}
 	return resp
 }
@@ -105,14 +107,14 @@ func namedTopics(ctx context.Context, s *Server, version int16, req *kmsg.Metada
 	return list
 }
 
-func describedTopic(t state.Topic, node, operations int32) kmsg.MetadataResponseTopic {
+func describedTopic(t state.Topic, c *cluster, operations int32) kmsg.MetadataResponseTopic {
 	rt := kmsg.NewMetadataResponseTopic()
 	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, topics.Internal(t.Name), operations
-	replicas := []int32{node}
 	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.Partitions)
 	for i := range rt.Partitions {
+		replicas := c.replicas(t.ID, int32(i))
 		rt.Partitions[i] = kmsg.MetadataResponseTopicPartition{
-			Partition: int32(i), Leader: node, LeaderEpoch: leaderEpoch, Replicas: replicas, ISR: replicas, OfflineReplicas: []int32{},
+			Partition: int32(i), Leader: replicas[0], LeaderEpoch: leaderEpoch, Replicas: replicas, ISR: replicas, OfflineReplicas: []int32{},
 		}
 	}
 	return rt

@@ -9,8 +9,8 @@ import (
 	"github.com/leat-stream/leat/agent/wire"
 )
 
-// FindCoordinator, versions 0 to 6. The one agent coordinates every group. There are no transactions and no share groups
-// yet, and so no coordinators of them.
+// FindCoordinator, versions 0 to 6. Rendezvous hashing says which of the live agents coordinates a group. There are no
+// transactions and no share groups yet, and so no coordinators of them.
 
 func init() { on(kmsg.FindCoordinator, findCoordinator) }
 
@@ -23,20 +23,21 @@ const (
 
 func findCoordinator(_ context.Context, s *Server, r wire.Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
-	node, host, port := s.self(r.Listener)
 	keys := req.CoordinatorKeys
 	if r.Version < 4 {
 		keys = []string{req.CoordinatorKey}
 	}
 	for _, key := range keys {
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
-		c.Key, c.NodeID, c.Host, c.Port = key, node, host, port
+		c.Key = key
 		c.ErrorMessage = new(string)
 		if r.Version < 4 { // where Kafka answers the name of the error, even of none; version 0 has no place for it
 			none := "NONE"
 			c.ErrorMessage = &none
 		}
-		if err := coordinated(req.CoordinatorType); err != nil {
+		at, err := s.coordinated(r, req.CoordinatorType, key)
+		c.NodeID, c.Host, c.Port = at.node, at.host, at.port
+		if err != nil {
 			c.NodeID, c.Host, c.Port, c.ErrorCode, c.ErrorMessage = -1, "", -1, err.code, &err.text
 		}
 		resp.Coordinators = append(resp.Coordinators, c)
@@ -55,18 +56,22 @@ type refusal struct {
 	text string
 }
 
-// coordinated tells why there is no coordinator of that type. COORDINATOR_NOT_AVAILABLE would have clients ask until their
-// patience ends; what is not there yet is refused for good, with its name.
-func coordinated(kind int8) *refusal {
+// coordinated finds a coordinator, or tells why there is none. COORDINATOR_NOT_AVAILABLE has clients ask until their patience
+// ends, so what is not there yet is refused for good, with its name.
+func (s *Server) coordinated(r wire.Request, kind int8, key string) (member, *refusal) {
 	switch kind {
 	case coordinatorGroup:
-		return nil
+		at, reached := s.coordinator(r, key)
+		if !reached { // as Kafka says of a broker without the client's listener
+			return at, &refusal{kerr.CoordinatorNotAvailable.Code, kerr.CoordinatorNotAvailable.Description}
+		}
+		return at, nil
 	case coordinatorTransaction:
-		return &refusal{kerr.UnsupportedVersion.Code, noTransactions}
+		return member{}, &refusal{kerr.UnsupportedVersion.Code, noTransactions}
 	case coordinatorShare:
-		return &refusal{kerr.UnsupportedVersion.Code, "Share groups are not supported yet."}
+		return member{}, &refusal{kerr.UnsupportedVersion.Code, "Share groups are not supported yet."}
 	}
-	return &refusal{kerr.InvalidRequest.Code, kerr.InvalidRequest.Description}
+	return member{}, &refusal{kerr.InvalidRequest.Code, kerr.InvalidRequest.Description}
 }
 
 const noTransactions = "Transactions are not supported yet."

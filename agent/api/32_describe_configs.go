@@ -25,13 +25,13 @@ type BrokerConfig struct {
 	Doc         string
 }
 
-func describeConfigs(ctx context.Context, s *Server, _ wire.Request, req *kmsg.DescribeConfigsRequest) kmsg.Response {
+func describeConfigs(ctx context.Context, s *Server, r wire.Request, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
 	for _, resource := range req.Resources {
 		rr := kmsg.NewDescribeConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName, rr.ErrorMessage = resource.ResourceType, resource.ResourceName, new(string)
 		rr.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
-		configs, err := describeResource(ctx, s, resource)
+		configs, err := describeResource(ctx, s, s.node(r.Listener), resource)
 		if rr.ErrorCode = code(err); err != nil {
 			if text := message(err); text != nil && rr.ErrorCode != 3 { // Kafka has no text for an unknown topic
 				rr.ErrorMessage = text
@@ -54,7 +54,7 @@ func describeConfigs(ctx context.Context, s *Server, _ wire.Request, req *kmsg.D
 	return resp
 }
 
-func describeResource(ctx context.Context, s *Server, r kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+func describeResource(ctx context.Context, s *Server, node int32, r kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	switch r.ResourceType {
 	case kmsg.ConfigResourceTypeTopic:
 		if err := topics.CheckName(r.ResourceName); err != nil {
@@ -69,8 +69,8 @@ func describeResource(ctx context.Context, s *Server, r kmsg.DescribeConfigsRequ
 		if r.ResourceName == "" {
 			return nil, nil // defaults of all brokers: none were set
 		}
-		if err := checkBroker(s, r.ResourceName, fmt.Sprintf("Broker id must be an integer, but it is: %s", r.ResourceName),
-			fmt.Sprintf("%d or empty string", s.Session.NodeID())); err != nil {
+		if err := checkBroker(node, r.ResourceName, fmt.Sprintf("Broker id must be an integer, but it is: %s", r.ResourceName),
+			fmt.Sprintf("%d or empty string", node)); err != nil {
 			return nil, err
 		}
 		return brokerConfigs(s), nil
@@ -79,13 +79,13 @@ func describeResource(ctx context.Context, s *Server, r kmsg.DescribeConfigsRequ
 		"the client library or the message was sent to an incompatible broker. See the broker logs for more details."}
 }
 
-// checkBroker refuses the name of another broker than this agent.
-func checkBroker(s *Server, name, notNumber, expected string) error {
+// checkBroker refuses the name of another broker than this agent, which the client knows as node.
+func checkBroker(node int32, name, notNumber, expected string) error {
 	id, err := strconv.ParseInt(name, 10, 32)
 	if err != nil {
 		return &topics.Error{Kind: topics.KindInvalidRequest, Message: notNumber}
 	}
-	if int32(id) != s.Session.NodeID() {
+	if int32(id) != node {
 		return &topics.Error{Kind: topics.KindInvalidRequest,
 			Message: fmt.Sprintf("Unexpected broker id, expected %s, but received %s", expected, name)}
 	}

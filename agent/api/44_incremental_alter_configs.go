@@ -17,7 +17,7 @@ import (
 
 func init() { on(kmsg.IncrementalAlterConfigs, incrementalAlterConfigs) }
 
-func incrementalAlterConfigs(ctx context.Context, s *Server, _ wire.Request, req *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
+func incrementalAlterConfigs(ctx context.Context, s *Server, asked wire.Request, req *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	type resource struct {
 		kind kmsg.ConfigResourceType
@@ -30,7 +30,7 @@ func incrementalAlterConfigs(ctx context.Context, s *Server, _ wire.Request, req
 	for _, r := range req.Resources {
 		var err error = &topics.Error{Kind: topics.KindInvalidRequest, Message: "Each resource must appear at most once."}
 		if mentions[resource{r.ResourceType, r.ResourceName}] == 1 {
-			err = alterResource(ctx, s, r, req.ValidateOnly)
+			err = alterResource(ctx, s, s.node(asked.Listener), r, req.ValidateOnly)
 		}
 		rr := kmsg.NewIncrementalAlterConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName, rr.ErrorCode, rr.ErrorMessage = r.ResourceType, r.ResourceName, adminCode(err), message(err)
@@ -39,7 +39,7 @@ func incrementalAlterConfigs(ctx context.Context, s *Server, _ wire.Request, req
 	return resp
 }
 
-func alterResource(ctx context.Context, s *Server, r kmsg.IncrementalAlterConfigsRequestResource, validateOnly bool) error {
+func alterResource(ctx context.Context, s *Server, node int32, r kmsg.IncrementalAlterConfigsRequestResource, validateOnly bool) error {
 	invalid := func(format string, args ...any) error {
 		return &topics.Error{Kind: topics.KindInvalidRequest, Message: fmt.Sprintf(format, args...)}
 	}
@@ -55,8 +55,8 @@ func alterResource(ctx context.Context, s *Server, r kmsg.IncrementalAlterConfig
 		return s.Catalog.Alter(ctx, r.ResourceName, changes, validateOnly)
 	case kmsg.ConfigResourceTypeBroker:
 		if r.ResourceName != "" {
-			if err := checkBroker(s, r.ResourceName, "Node id must be an integer, but it is: "+r.ResourceName,
-				fmt.Sprint(s.Session.NodeID())); err != nil {
+			if err := checkBroker(node, r.ResourceName, "Node id must be an integer, but it is: "+r.ResourceName,
+				fmt.Sprint(node)); err != nil {
 				return err
 			}
 		}

@@ -27,9 +27,11 @@ func describeCluster(_ context.Context, s *Server, r wire.Request, req *kmsg.Des
 		resp.ErrorMessage = &text
 		return resp
 	}
-	node, host, port := s.self(r.Listener)
-	resp.ClusterID, resp.ControllerID = s.clusterID(), node
-	resp.Brokers = []kmsg.DescribeClusterResponseBroker{{NodeID: node, Host: host, Port: port, Rack: s.rack()}}
+	cluster := s.cluster(r)
+	resp.ClusterID, resp.ControllerID = s.clusterID(), cluster.controller
+	for _, m := range cluster.members {
+		resp.Brokers = append(resp.Brokers, kmsg.DescribeClusterResponseBroker{NodeID: m.node, Host: m.host, Port: m.port, Rack: m.rack})
+	}
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = clusterOperations
 	}

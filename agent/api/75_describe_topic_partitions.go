@@ -22,7 +22,7 @@ const describeLimit = 2000
 
 func describeTopicPartitions(ctx context.Context, s *Server, r wire.Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
-	node, _, _ := s.self(r.Listener)
+	cluster := s.cluster(r)
 	wanted, err := describedTopics(ctx, s, req)
 	if err != nil {
 		s.Log.Warn("topics could not be listed", "error", err)
@@ -48,8 +48,9 @@ func describeTopicPartitions(ctx context.Context, s *Server, r wire.Request, req
 				resp.NextCursor = nextCursor(*t.name, p)
 				break
 			}
+			replicas := cluster.replicas(t.found.ID, p)
 			rt.Partitions = append(rt.Partitions, kmsg.DescribeTopicPartitionsResponseTopicPartition{
-				Partition: p, LeaderID: node, LeaderEpoch: leaderEpoch, Replicas: []int32{node}, ISR: []int32{node},
+				Partition: p, LeaderID: replicas[0], LeaderEpoch: leaderEpoch, Replicas: replicas, ISR: replicas,
 				EligibleLeaderReplicas: []int32{}, LastKnownELR: []int32{}, OfflineReplicas: []int32{},
 			})
 			room--

@@ -43,6 +43,7 @@ type Deps struct {
 	Brokers *brokers.Brokers           // the agents that are alive; nil: only this one
 	Shared  func(listener string) bool // whether a listener's clients know one address for all agents (see shared); nil: none
 	Forward Forwarder                  // reaches other agents, for clients that cannot be sent there; nil: nobody
+	Nudges  *Nudges                    // which clients were told of better agents; nil: a new one with Default
 }
 
 // Server answers Kafka's calls. It implements wire.Handler and is safe for concurrent use.
@@ -57,7 +58,12 @@ type Server struct {
 var _ wire.Handler = (*Server)(nil)
 
 // New makes a server.
-func New(d Deps) *Server { return &Server{Deps: d} }
+func New(d Deps) *Server {
+	if d.Nudges == nil {
+		d.Nudges = NewNudges(Default(), nil)
+	}
+	return &Server{Deps: d}
+}
 
 // handler answers one kind of call.
 type handler func(ctx context.Context, s *Server, r wire.Request, body kmsg.Request) wire.Response
@@ -108,7 +114,7 @@ func (s *Server) self(listener string) (node int32, host string, port int32) {
 		s.Log.Error("advertised address has no port", "listener", listener, "address", address, "error", err)
 		return -1, "", -1
 	}
-	return s.Session.NodeID(), host, int32(n)
+	return s.node(listener), host, int32(n)
 }
 
 // rack is the agent's zone, or null.

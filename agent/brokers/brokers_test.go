@@ -48,7 +48,7 @@ func newWorld(t *testing.T, before ...state.Op) *world {
 	t.Helper()
 	keys, err := objectstore.NewKeys("c")
 	must(t, err)
-	r, err := replica.Open(t.Context(), replica.Default(), journal.New().Open(), object.NewImages(mem.New(), keys), slog.New(slog.DiscardHandler), nil)
+	r, err := replica.Open(t.Context(), replica.Default(), journal.New().Open(), object.NewImages(mem.New(), keys), nil, slog.New(slog.DiscardHandler), nil)
 	must(t, err)
 	w := &world{t: t, replica: r, now: time.Unix(1000, 0)}
 	w.stop = start(t, r.Run)
