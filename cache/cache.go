@@ -46,7 +46,7 @@ type Source func(ctx context.Context, m Miss) (io.ReadCloser, error)
 type Miss struct {
 	Key    string
 	Size   int64 // of the whole object, in bytes, as the first reader believes
-	Off, N int64 // bytes; whole chunks, the object's last one may be shorter
+	Off, N int64 // bytes; whole chunks of one stretch (Config.MaxGetBytes), the object's last one may be shorter
 	Class  Class // of the most urgent reader
 	// Origin is closed once the cache of another agent waits for these bytes (ReadOrigin): from then on the source may no
 	// longer wait for any other cache, or two could wait for each other. Nil: never.

@@ -18,7 +18,8 @@ type Config struct {
 	DiskBytes int64
 	// ChunkBytes is the size of an aligned chunk; the last one of an object is shorter.
 	ChunkBytes int64
-	// MaxGetBytes bounds one ranged GET of adjacent chunks; at least one chunk.
+	// MaxGetBytes is the length of the aligned stretches of an object that one ranged GET stays within, rounded down to
+	// whole chunks; at least one chunk.
 	MaxGetBytes int64
 	// TailGets and BackfillGets bound the GETs of each class under way for readers of this agent. Further ones wait their turn.
 	TailGets, BackfillGets int

@@ -25,7 +25,7 @@ type call struct {
 	done   chan struct{}
 }
 
-// run is a goroutine that fetches adjacent chunks of one object, at most MaxGetBytes of them.
+// run is a goroutine that fetches adjacent chunks of one object, all in the same aligned stretch of MaxGetBytes.
 //
 // waiters and the closing of urgent and origin are guarded by flights.mu; stale is set once, by Drop; the rest does not
 // change.
@@ -110,7 +110,7 @@ func (c *Cache) join(s span, chunks []*chunk, by reader) ([]*call, error) {
 		return nil, ErrClosed
 	}
 	var open *run // the run that ends at the chunk before
-	var bytes int64
+	stretch := c.cfg.MaxGetBytes / c.cfg.ChunkBytes
 	for i := range chunks {
 		id := chunkID{s.key, s.first + int64(i)}
 		length := chunkLength(s.size, id.index, c.cfg.ChunkBytes)
@@ -129,11 +129,10 @@ func (c *Cache) join(s span, chunks []*chunk, by reader) ([]*call, error) {
 			c.metrics.hits[tierWindow][by.class].Inc()
 			continue
 		}
-		if open == nil || bytes+length > c.cfg.MaxGetBytes {
-			open, bytes = c.newRun(s.size), 0
+		if open == nil || id.index%stretch == 0 {
+			open = c.newRun(s.size)
 			runs = append(runs, open)
 		}
-		bytes += length
 		calls[i] = &call{id: id, length: length, run: open, done: make(chan struct{})}
 		open.calls = append(open.calls, calls[i])
 		open.wait(by)
