@@ -16,8 +16,11 @@ type Identity struct {
 	Session state.UUID // fresh and random, never used before
 	NodeID  int32      // wanted broker id; -1: any
 	Agent   string     // stable name, or ""
-	Address string     // host:port that clients reach, for people who read an inspection
+	Address string     // host:port that clients of the first listener reach
 	Zone    string
+
+	Peer      string           // host:port that other agents reach; "": none does
+	Listeners []state.Listener // where clients reach it, by listener
 }
 
 // Session numbers a process's commands and hands them to a Service, in order (rule R2). Commands of one lane are decided in
@@ -77,19 +80,72 @@ func NewSession(svc Service, who Identity, now func() time.Time) *Session {
 	return s
 }
 
-// Open opens the session by a command. It is called once, before Run, and before NodeID is asked for.
+// namePatience is how long an agent waits for the session that an earlier process of the same name has left open: the metadata leader
+// closes it once it finds that process gone.
+const namePatience = 15 * time.Second
+
+// Open opens the session by a command. It is called once, before Run, and before NodeID is asked for. It is repeated until the
+// outcome is known, or ctx ends.
 func (s *Session) Open(ctx context.Context) error {
-	results, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: state.OpenSession{
+	op := state.OpenSession{
 		Session: s.who.Session, NodeID: s.who.NodeID, Agent: s.who.Agent, Address: s.who.Address, Zone: s.who.Zone, Level: state.Level,
-	}})
-	if err != nil {
-		return fmt.Errorf("open session %s: %w", s.who.Session, err)
+		Peer: s.who.Peer, Listeners: s.who.Listeners,
 	}
-	if code := results[0].Code; code != state.CodeOK {
+	began := s.now()
+	for try := 0; ; try++ {
+		results, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: op})
+		switch {
+		case errors.Is(err, ErrUnknown) && ctx.Err() == nil:
+		case err != nil:
+			return fmt.Errorf("open session %s: %w", s.who.Session, err)
+		case results[0].Code == state.CodeOK:
+			s.node = int32(results[0].Number)
+			return nil
+		case results[0].Code == state.CodeSessionExists && s.opened(ctx): // by an attempt whose answer got lost
+			return nil
+		case results[0].Code == state.CodeConflict && s.who.Agent != "" && s.now().Sub(began) < namePatience:
+		default:
+			return s.refused(ctx, results[0].Code)
+		}
+		if err := backOff(ctx, try); err != nil {
+			return fmt.Errorf("open session %s: %w", s.who.Session, err)
+		}
+	}
+}
+
+// opened finds the session in the state.
+func (s *Session) opened(ctx context.Context) (open bool) {
+	err := s.svc.Ask(ctx, Local(), func(r state.Reader) {
+		if found, ok := r.Session(s.who.Session); ok && !found.Closed {
+			open, s.node = true, found.NodeID
+		}
+	})
+	return err == nil && open
+}
+
+// refused says why a session could not be opened.
+func (s *Session) refused(ctx context.Context, code state.Code) error {
+	if code != state.CodeConflict {
 		return fmt.Errorf("open session %s as broker %d named %q: refused with code %d", s.who.Session, s.who.NodeID, s.who.Agent, code)
 	}
-	s.node = int32(results[0].Number)
-	return nil
+	var other state.Session
+	if err := s.svc.Ask(ctx, Local(), func(r state.Reader) {
+		for found := range r.Sessions() {
+			if !found.Closed && found.Agent == s.who.Agent {
+				other = found
+			}
+		}
+	}); err != nil {
+		return fmt.Errorf("open session %s: %w", s.who.Session, err)
+	}
+	return fmt.Errorf("an agent named %q is already running (broker %d, clients at %s, agents at %s): every agent needs a name of its own",
+		s.who.Agent, other.NodeID, other.Address, other.Peer)
+}
+
+// Leave says that this agent is about to end, so that clients are sent elsewhere; commands are still taken until Close.
+func (s *Session) Leave(ctx context.Context) error {
+	_, err := s.svc.Do(ctx, state.Command{Time: s.now().UnixMilli(), Op: state.LeaveSession{Session: s.who.Session}})
+	return err
 }
 
 // Close closes the session by a command; nothing can be committed through it afterwards, and callers who wait are told so. Run
@@ -271,7 +327,6 @@ func (s *Session) number(l *lane, calls []*call) ([]state.Command, error) {
 
 // send commits the commands, resending them unchanged while the outcome is unknown. It fails only when the session is over.
 func (s *Session) send(ctx context.Context, commands []state.Command) ([]state.Result, error) {
-	pause := resendPause
 	for try := 0; ; try++ {
 		results, err := s.svc.Do(ctx, commands...)
 		switch {
@@ -282,16 +337,21 @@ func (s *Session) send(ctx context.Context, commands []state.Command) ([]state.R
 		case ctx.Err() != nil:
 			return nil, ErrStopped
 		}
-		if try < resendPauses {
-			pause *= 2
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backOff(ctx, try) != nil {
 			return nil, ErrStopped
 		}
+	}
+}
+
+// backOff waits before attempt try+1, longer each time.
+func backOff(ctx context.Context, try int) error {
+	timer := time.NewTimer(resendPause << min(try, resendPauses))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -39,12 +39,15 @@ type exception struct{ rule, where, reason string }
 // exceptions, by rule. One that is no longer needed fails the test too.
 var exceptions = []exception{
 	{"direction", "metadata/replica/replica_test.go", "tests the shell over the real journal and images in a bucket, which only a store can stand for"},
+	{"direction", "metadata/replica/cluster_test.go", "tests the shell over the real journal and images in a bucket, which only a store can stand for"},
 	{"direction", "metadata/replica/snapshot_test.go", "tests the shell over the real journal and images in a bucket, which only a store can stand for"},
 	{"direction", "metadata/session_test.go", "tests the shell over the real journal and images in a bucket, which only a store can stand for"},
 	{"method count", "objectstore/storetest:suite", "one method for each behaviour of the contract: it grows with the contract"},
 	{"skip", "metadata/journal/journaltest/basics.go:survivesRestart", "the mem driver has nothing that outlives its process"},
 	{"sleep", "agent/group/harness_test.go:door.do", "called in synctest bubbles only, where it is virtual time"},
 	{"sleep", "agent/group/harness_test.go:harness.beatFor", "called in synctest bubbles only, where it is virtual time"},
+	{"sleep", "metadata/replica/cluster_test.go:leader", "called in synctest bubbles only, where it is virtual time"},
+	{"sleep", "metadata/replica/cluster_test.go:waitClosed", "called in synctest bubbles only, where it is virtual time"},
 	{"sleep", "agent/wire/server_test.go:eventually", "polls for a condition of real sockets, which no bubble can hold"},
 }
 

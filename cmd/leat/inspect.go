@@ -12,7 +12,7 @@ import (
 
 	"github.com/leat-stream/leat/agent/batch"
 	"github.com/leat-stream/leat/metadata/journal"
-	"github.com/leat-stream/leat/metadata/replica"
+	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 	"github.com/leat-stream/leat/objectstore"
 	"github.com/leat-stream/leat/objectstore/segment"
@@ -69,8 +69,8 @@ func dump(w io.Writer, b []byte) error {
 		return segment.Dump(w, b, dumpRun)
 	case journal.Is(b):
 		return journal.Dump(w, b, dumpEntry)
-	case replica.IsManifest(b):
-		return replica.DumpManifest(w, b)
+	case snapshot.IsManifest(b):
+		return snapshot.DumpManifest(w, b)
 	case state.IsShard(b):
 		return state.DumpShard(w, b)
 	}

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
 // catchUp applies what the journal holds beyond the applied index. If that was trimmed, it reloads first.
-func (r *Replica) catchUp(ctx context.Context) error {
+func (r *owner) catchUp(ctx context.Context) error {
 	for {
 		err := r.readOn(ctx)
 		if !errors.Is(err, journal.ErrTrimmed) {
@@ -23,7 +24,7 @@ func (r *Replica) catchUp(ctx context.Context) error {
 	}
 }
 
-func (r *Replica) readOn(ctx context.Context) error {
+func (r *owner) readOn(ctx context.Context) error {
 	for e, err := range r.journal.Read(ctx, r.applied.Load()+1) {
 		if err != nil {
 			return err
@@ -36,8 +37,8 @@ func (r *Replica) readOn(ctx context.Context) error {
 }
 
 // reload begins anew from the newest snapshot. Watchers are told to look at everything.
-func (r *Replica) reload(ctx context.Context) error {
-	if _, err := r.load(ctx); err != nil {
+func (r *owner) reload(ctx context.Context) error {
+	if err := r.load(ctx); err != nil {
 		return err
 	}
 	r.net.recent.reset()
@@ -46,9 +47,22 @@ func (r *Replica) reload(ctx context.Context) error {
 	return nil
 }
 
+// load replaces the state by the newest snapshot's.
+func (r *owner) load(ctx context.Context) error {
+	st, err := snapshot.Load(ctx, r.journal, r.images)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.st = st
+	r.mu.Unlock()
+	r.applied.Store(st.Reader().Index())
+	return nil
+}
+
 // take applies the entry that follows the last one, and makes it known. It comes from the journal or from a peer: committed
 // either way.
-func (r *Replica) take(e journal.Entry) error {
+func (r *owner) take(e journal.Entry) error {
 	entry, err := decode(e)
 	if err != nil {
 		return fmt.Errorf("journal entry %d: %w", e.Index, err)
@@ -58,8 +72,8 @@ func (r *Replica) take(e journal.Entry) error {
 	if err != nil {
 		return err
 	}
-	if r.own.term == nil && r.st.Reader().TrimmedThrough() != trimmed {
-		r.snap.begin() // the leader has just published a snapshot
+	if r.term == nil && r.st.Reader().TrimmedThrough() != trimmed {
+		r.snap.Begin() // the leader has just published a snapshot
 	}
 	if entry.Fence {
 		r.fenced(entry.Leader.Session == r.cfg.Leader.Session)
@@ -69,13 +83,13 @@ func (r *Replica) take(e journal.Entry) error {
 }
 
 // fenced notes a fence that was just applied.
-func (r *Replica) fenced(own bool) {
+func (r *owner) fenced(own bool) {
 	now := time.Now()
-	r.own.fences = append(r.own.fences, now)
-	if len(r.own.fences) > rememberedFences {
-		r.own.fences = r.own.fences[1:]
+	r.fences = append(r.fences, now)
+	if len(r.fences) > rememberedFences {
+		r.fences = r.fences[1:]
 	}
-	r.own.contested = false
+	r.contested = false
 	r.locate(false)
 	r.metrics.terms.Inc()
 	if p := r.at.Load(); !own {
@@ -84,14 +98,14 @@ func (r *Replica) fenced(own bool) {
 }
 
 // made tells watchers, followers and the snapshotter of an applied entry.
-func (r *Replica) made(e journal.Entry, changes []state.Change) {
+func (r *owner) made(e journal.Entry, changes []state.Change) {
 	r.hub.publish(e.Index, changes)
 	r.net.recent.add(e)
-	r.snap.grow(int64(len(e.Body)), r.own.term != nil)
+	r.snap.Grow(int64(len(e.Body)), r.term != nil)
 }
 
 // apply applies one committed entry.
-func (r *Replica) apply(entry state.Entry) ([]state.Result, []state.Change, error) {
+func (r *owner) apply(entry state.Entry) ([]state.Result, []state.Change, error) {
 	r.mu.Lock()
 	results, changes, err := r.st.Apply(entry)
 	r.mu.Unlock()

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leat-stream/leat/metadata/journal"
@@ -39,94 +41,113 @@ func rank(term uint64, session state.UUID) uint64 {
 func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 	r, now := f.r, time.Now()
 	p := r.at.Load()
-	if !r.suspects(p, now) {
+	if !f.suspects(p, now) {
 		f.since = time.Time{}
 		return false, nil
 	}
 	if f.since.IsZero() {
 		f.since, f.next = now, now
-		f.hold = now.Add(r.backoff(now))
+		f.hold = f.backoff(now)
 	}
 	if now.Before(f.next) {
 		return false, nil
 	}
 	f.next = now.Add(rankPause / 2)
-	ahead, better, hearing := r.survey(ctx, p)
+	v := f.survey(ctx, p)
 	switch {
-	case better != "": // somebody has seen a newer fence: it is in the journal
-		f.feed.use(p, better)
+	case v.better != "": // somebody has seen a newer fence: it is in the journal
+		f.feed.use(p, v.better)
 		return false, r.bounded(ctx, r.catchUp)
-	case hearing != "":
-		f.feed.use(p, hearing)
+	case v.hearing != "":
+		f.feed.use(p, v.hearing)
 		return false, nil
 	}
-	return !time.Now().Before(f.since.Add(time.Duration(ahead)*rankPause)) && !time.Now().Before(f.hold), nil
+	wait := max(time.Duration(v.ahead)*rankPause, f.hold)
+	if r.isolated = v.isolated; r.isolated {
+		wait = max(wait, r.cfg.SessionPatience+2*r.cfg.Patience)
+	}
+	return !time.Now().Before(f.since.Add(wait)), nil
+}
+
+// view is what the others said.
+type view struct {
+	ahead    int    // of those who answer, how many would stand before this agent
+	better   string // one that knows of a newer term; "": nobody
+	hearing  string // one that hears the leader of this term; "": nobody
+	isolated bool   // most of the others say nothing at all: it may be this agent that is cut off
 }
 
 // suspects tells whether the leader seems to be gone.
-func (r *Replica) suspects(p *position, now time.Time) bool {
+func (f *follower) suspects(p *position, now time.Time) bool {
+	r := f.r
 	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session || p.leader.Address == r.cfg.Leader.Address {
 		return true // nobody ever led; or this process did, and lost it; or one that had this process's address did
 	}
-	r.mu.RLock()
-	s, ok := r.st.Reader().Session(p.leader.Session)
-	ended := ok && s.Closed
-	r.mu.RUnlock()
 	silent, gone := r.net.leader.since(p.term, now)
-	return ended || gone || silent > r.cfg.Patience
+	return r.over(p.leader.Session) || gone || silent > r.cfg.Patience
 }
 
-// survey asks the others. ahead is how many of those that answer would stand before this agent; better is one that knows of a newer
-// term; hearing is one that hears the leader of this term.
-func (r *Replica) survey(ctx context.Context, p *position) (ahead int, better, hearing string) {
+// survey asks the others.
+func (f *follower) survey(ctx context.Context, p *position) (v view) {
+	r := f.r
 	peers := slices.DeleteFunc(r.openSessions(), func(s state.Session) bool {
 		return s.Peer == "" || s.Peer == r.cfg.Leader.Address
 	})
 	slices.SortFunc(peers, func(a, b state.Session) int { return cmp.Compare(rank(p.term, a.ID), rank(p.term, b.ID)) })
 	peers = peers[:min(len(peers), maxSurvey)]
 	answers := make([]Status, len(peers))
+	var silent atomic.Int32
 	var wg sync.WaitGroup
 	for i, s := range peers {
 		wg.Go(func() {
-			if status, err := r.net.peers.Status(ctx, s.Peer); err == nil && status.Session == s.ID {
+			status, err := r.net.peers.Status(ctx, s.Peer)
+			switch {
+			case err == nil && status.Session == s.ID:
 				answers[i] = status
+			case err != nil && !errors.Is(err, ErrRefused):
+				silent.Add(1)
 			}
 		})
 	}
 	wg.Wait()
 	own := rank(p.term, r.cfg.Leader.Session)
-	if r.leaving() {
-		ahead = len(peers)
+	if f.leaving() {
+		v.ahead = len(peers)
 	}
+	v.isolated = 2*int(silent.Load()) > len(peers)
 	for i, a := range answers {
 		switch {
 		case a.Session.IsZero():
 			continue
 		case a.Term > p.term:
-			better = peers[i].Peer
+			v.better = peers[i].Peer
 		case a.Term == p.term && a.Heard >= 0 && a.Heard <= r.cfg.Patience:
-			hearing = peers[i].Peer
+			v.hearing = peers[i].Peer
 		}
 		if !peers[i].Leaving && rank(p.term, a.Session) < own {
-			ahead++
+			v.ahead++
 		}
 	}
-	return ahead, better, hearing
+	return v
+}
+
+// over reports whether a session was closed: it can decide nothing any more.
+func (r *owner) over(session state.UUID) bool {
+	return r.st.Reader().Decided(state.ObjectName{Owner: session, Number: math.MaxUint64})
 }
 
 // leaving reports whether this agent is about to end.
-func (r *Replica) leaving() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	s, ok := r.st.Reader().Session(r.cfg.Leader.Session)
+func (f *follower) leaving() bool {
+	s, ok := f.r.st.Reader().Session(f.r.cfg.Leader.Session)
 	return ok && s.Leaving
 }
 
 // backoff is how long to wait before an election, by how many there have been lately. The spread between agents comes from
 // their ranks.
-func (r *Replica) backoff(now time.Time) time.Duration {
+func (f *follower) backoff(now time.Time) time.Duration {
+	r := f.r
 	recent := 0
-	for _, at := range r.own.fences {
+	for _, at := range r.fences {
 		if now.Sub(at) < fenceWindow {
 			recent++
 		}
@@ -137,9 +158,12 @@ func (r *Replica) backoff(now time.Time) time.Duration {
 	return min(rankPause<<recent, maxBackoff)
 }
 
+// candidate is the owner's part while it tries to take the lead.
+type candidate struct{ *owner }
+
 // stand tries to take the lead: it reads on to the end of the journal and puts a fence there. If somebody else was quicker, or a
 // leader that nobody hears is seen to append, this one follows again. asked: the leader itself asked for it.
-func (r *Replica) stand(ctx context.Context, asked bool) error {
+func (r candidate) stand(ctx context.Context, asked bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, journalPatience, errTipPatience)
 	defer cancel()
 	p, before := r.at.Load(), r.applied.Load()
@@ -149,11 +173,15 @@ func (r *Replica) stand(ctx context.Context, asked bool) error {
 	if r.at.Load() != p {
 		return nil // another fence, or a reload: look again
 	}
-	if r.applied.Load() != before && !asked && !r.own.contested {
-		// The leader appends, but no agent hears it. It is given time to be heard; the next time it is deposed.
-		r.own.contested = true
+	if r.applied.Load() != before && !asked && (r.isolated || !r.contested) {
+		// The leader appends, though it is not heard. If this agent hears nobody, that is its own trouble. Otherwise the leader is
+		// given time to be heard; the next time it is deposed.
+		r.contested = true
 		r.net.leader.hear(p.term, time.Now())
 		return nil
+	}
+	if r.over(r.cfg.Leader.Session) {
+		return nil // this agent counts as dead, and is about to find out
 	}
 	err := r.fence(ctx)
 	switch {
@@ -167,7 +195,7 @@ func (r *Replica) stand(ctx context.Context, asked bool) error {
 }
 
 // gaveUp ends a candidacy that failed: fatal errors end the replica, the others are tried again.
-func (r *Replica) gaveUp(err error) error {
+func (r candidate) gaveUp(err error) error {
 	if fatal(err) {
 		return err
 	}
@@ -176,7 +204,7 @@ func (r *Replica) gaveUp(err error) error {
 }
 
 // fence puts a fence behind what is applied, and leads from there.
-func (r *Replica) fence(ctx context.Context) error {
+func (r candidate) fence(ctx context.Context) error {
 	info := r.cfg.Leader
 	info.Time = r.cfg.Clock().UnixMilli()
 	term, err := r.journal.Lead(ctx, r.applied.Load(), state.EncodeLeader(info))
@@ -186,13 +214,13 @@ func (r *Replica) fence(ctx context.Context) error {
 	if err := r.take(term.Fence()); err != nil {
 		return err
 	}
-	r.own.term, r.own.sinceCheck = term, 0
+	r.term = term
 	r.locate(true)
 	return nil
 }
 
 // insist is for a replica without peers: it takes the lead, again and again while others are quicker.
-func (r *Replica) insist(ctx context.Context) error {
+func (r candidate) insist(ctx context.Context) error {
 	for {
 		err := r.catchUp(ctx)
 		if err == nil {

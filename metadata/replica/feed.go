@@ -106,7 +106,7 @@ func (f *feed) choose(p *position, now time.Time) string {
 		return ""
 	}
 	choices := []string{p.leader.Address}
-	if relay := f.r.relay(p); relay != "" && relay != own.Address && relay != p.leader.Address {
+	if relay := f.relay(p); relay != "" && relay != own.Address && relay != p.leader.Address {
 		choices = []string{relay, p.leader.Address}
 	}
 	for _, address := range choices {
@@ -119,7 +119,8 @@ func (f *feed) choose(p *position, now time.Time) string {
 
 // relay is the agent of this agent's zone that follows the leader for all of them: the first by rank. "" if the leader is in
 // this zone, or nobody else is.
-func (r *Replica) relay(p *position) string {
+func (f *feed) relay(p *position) string {
+	r := f.r
 	if r.cfg.Zone == "" {
 		return ""
 	}

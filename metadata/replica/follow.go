@@ -14,14 +14,14 @@ import (
 
 // follower is what the owner needs while it follows.
 type follower struct {
-	r     *Replica
+	r     *owner
 	feed  *feed
-	found chan tip  // what came of asking for a fresh index; one is asked for at a time
-	asked []*waiter // for whom it is asked; nil: it is not
-	await []awaited // readers whose index is known and not applied yet
-	next  time.Time // when the next look at the others is due, while the leader is suspected
-	since time.Time // the leader is suspected since then; zero: it is not
-	hold  time.Time // no election before
+	found chan tip      // what came of asking for a fresh index; one is asked for at a time
+	asked []*waiter     // for whom it is asked; nil: it is not
+	await []awaited     // readers whose index is known and not applied yet
+	next  time.Time     // when the next look at the others is due, while the leader is suspected
+	since time.Time     // the leader is suspected since then; zero: it is not
+	hold  time.Duration // no election so soon after since
 }
 
 // tip is an index that nothing was committed beyond when it was asked for.
@@ -39,9 +39,9 @@ type awaited struct {
 
 // follow is the owner's loop while another replica leads, or nobody. It returns when this one should stand for election; with
 // the wish, if somebody asked it to take over.
-func (r *Replica) follow(ctx context.Context) (*takeover, error) {
+func (r *owner) follow(ctx context.Context) (*takeover, error) {
 	ctx, stop := context.WithCancel(ctx)
-	f := &follower{r: r, feed: newFeed(r), found: make(chan tip, 1)}
+	f := &follower{r: r, feed: newFeed(r.Replica), found: make(chan tip, 1)}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
@@ -56,14 +56,14 @@ func (r *Replica) follow(ctx context.Context) (*takeover, error) {
 		select {
 		case <-ctx.Done():
 			return nil, nil
-		case err = <-r.snap.lost: // a snapshot from when it led found the head missing
+		case err = <-r.snap.Lost(): // a snapshot from when it led found the head missing
 		case p := <-f.feed.pushes:
 			err = f.pushed(ctx, p)
 		case c := <-r.in.calls:
 			c.fail(errElsewhere)
-		case <-r.snap.notes: // from when it led
+		case <-r.snap.Notes(): // from when it led
 		case w := <-r.in.fresh:
-			r.own.pending = append(r.own.pending, w)
+			r.pending = append(r.pending, w)
 			f.ask(ctx, &wg)
 		case t := <-f.found:
 			err = f.foundTip(ctx, t)
@@ -91,10 +91,10 @@ func (f *follower) mend(ctx context.Context, err error) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
-	case errors.Is(err, state.ErrDiverged) && r.own.reloaded != r.applied.Load():
+	case errors.Is(err, state.ErrDiverged) && r.reloaded != r.applied.Load():
 		r.log.Error("this agent's metadata differ from the leader's; beginning anew from the snapshot", "error", err)
 		r.metrics.diverged.Inc()
-		r.own.reloaded = r.applied.Load()
+		r.reloaded = r.applied.Load()
 		return f.mend(ctx, r.reload(ctx))
 	case fatal(err):
 		return err
@@ -120,9 +120,9 @@ func fatal(err error) bool {
 // leave keeps the readers that were not answered for the next role.
 func (f *follower) leave() {
 	r := f.r
-	r.own.pending = append(r.own.pending, f.asked...)
+	r.pending = append(r.pending, f.asked...)
 	for _, a := range f.await {
-		r.own.pending = append(r.own.pending, a.waiters...)
+		r.pending = append(r.pending, a.waiters...)
 	}
 }
 
@@ -144,7 +144,7 @@ func (f *follower) pushed(ctx context.Context, p Push) error {
 }
 
 // bounded gives what reads the journal some time: the owner has others to serve meanwhile, who need no journal.
-func (r *Replica) bounded(ctx context.Context, read func(context.Context) error) error {
+func (r *owner) bounded(ctx context.Context, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, journalPatience, errTipPatience)
 	defer cancel()
 	return read(ctx)
@@ -160,17 +160,17 @@ func (f *follower) ask(ctx context.Context, wg *sync.WaitGroup) {
 	if f.asked != nil {
 		return
 	}
-	waiters := dropGone(r.gatherWaiters(r.own.pending))
-	r.own.pending = nil
+	waiters := dropGone(r.in.gather(r.pending))
+	r.pending = nil
 	if len(waiters) == 0 {
 		return
 	}
 	f.asked = waiters
-	wg.Go(func() { f.found <- r.findTip(ctx) })
+	wg.Go(func() { f.found <- asker{r.Replica}.findTip(ctx) })
 }
 
 // findTip asks the leader, and if that says nothing the journal itself.
-func (r *Replica) findTip(ctx context.Context) tip {
+func (r asker) findTip(ctx context.Context) tip {
 	ctx, cancel := context.WithTimeoutCause(ctx, tipPatience, errTipPatience)
 	defer cancel()
 	if p := r.at.Load(); !p.leading {
@@ -201,19 +201,19 @@ func (f *follower) foundTip(ctx context.Context, t tip) error {
 	f.asked = nil
 	switch {
 	case fatal(t.err):
-		r.release(waiters, t.err)
+		release(waiters, t.err)
 		return t.err
 	case t.err != nil:
-		r.release(waiters, t.err)
+		release(waiters, t.err)
 		return nil
 	case t.behind: // what is read now has everything that was committed when they asked
 		err := r.bounded(ctx, r.catchUp)
 		if err != nil && !fatal(err) {
-			r.release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
+			release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
 			f.serve()
 			return nil
 		}
-		r.release(waiters, err)
+		release(waiters, err)
 		f.serve()
 		return err
 	}
@@ -228,7 +228,7 @@ func (f *follower) serve() {
 	kept := f.await[:0]
 	for _, a := range f.await {
 		if a.index <= applied {
-			f.r.release(a.waiters, nil)
+			release(a.waiters, nil)
 			continue
 		}
 		if a.waiters = dropGone(a.waiters); len(a.waiters) > 0 {

@@ -12,6 +12,12 @@ import (
 	"github.com/leat-stream/leat/metadata/state"
 )
 
+// leader is the owner's part while it leads. All of it belongs to the owner.
+type leader struct {
+	*owner
+	sinceCheck uint64 // entries since the last one that carried a hash
+}
+
 // errDeposed: another leader's fence or entry was found in the journal: this replica leads no more.
 var errDeposed = errors.New("another agent took the lead of the journal")
 
@@ -27,38 +33,41 @@ func (r *Replica) deposed(format string, args ...any) error {
 // lead is the owner's loop while this replica leads. Each round takes everybody who waits at its beginning: the commands
 // become one entry, and the append, begun after the fresh readers asked, is their proof too (rule R1). A round with fresh
 // readers only proves the tip instead. At most one append is outstanding, and none while a tip is proven.
-func (r *Replica) lead(ctx context.Context) error {
+func (r *leader) run(ctx context.Context) error {
 	keeping, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.keepSessions(keeping) })
+	wg.Go(func() { keeper{r.Replica}.run(keeping) })
 	defer wg.Wait() // after stop: its commands are answered then, or given up
 	defer stop()
-	r.snap.resume()
+	r.snap.Resume()
 	for {
 		var calls []*call
-		waiters := r.own.pending
-		r.own.pending = nil
+		waiters := r.pending
+		r.pending = nil
 		if len(waiters) == 0 {
 			select {
 			case <-ctx.Done():
 				return nil
-			case err := <-r.snap.lost:
+			case err := <-r.snap.Lost():
 				return err
-			case <-r.snap.wanted:
-				r.takeImage()
+			case <-r.snap.Wanted():
+				r.mu.Lock()
+				image, trimmed := r.st.Image(), r.st.Reader().TrimmedThrough()
+				r.mu.Unlock()
+				r.snap.Take(image, trimmed, r.isFence)
 				continue
 			case t := <-r.in.takeovers:
 				t.answer(true) // it leads already
 				continue
-			case note := <-r.snap.notes:
-				calls = append(calls, note)
+			case note := <-r.snap.Notes():
+				calls = append(calls, &call{commands: []state.Command{{Op: note}}, done: make(chan struct{})})
 			case c := <-r.in.calls:
 				calls = append(calls, c)
 			case w := <-r.in.fresh:
 				waiters = append(waiters, w)
 			}
 		}
-		if err := r.round(ctx, r.gather(calls), r.gatherWaiters(waiters)); err != nil {
+		if err := r.round(ctx, r.gather(calls), r.in.gather(waiters)); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -68,20 +77,20 @@ func (r *Replica) lead(ctx context.Context) error {
 }
 
 // round serves those who waited at its beginning.
-func (r *Replica) round(ctx context.Context, calls []*call, waiters []*waiter) error {
+func (r *leader) round(ctx context.Context, calls []*call, waiters []*waiter) error {
 	if len(calls) == 0 {
 		return r.proveTip(ctx, waiters)
 	}
 	if err := r.commit(ctx, calls); err != nil {
-		r.own.pending = waiters
+		r.pending = waiters
 		return err
 	}
-	r.release(waiters, nil)
+	release(waiters, nil)
 	return nil
 }
 
 // gather adds the calls that are waiting already, up to the bounds of an entry.
-func (r *Replica) gather(calls []*call) []*call {
+func (r *leader) gather(calls []*call) []*call {
 	count := 0
 	for _, c := range calls {
 		count += len(c.commands)
@@ -98,24 +107,13 @@ func (r *Replica) gather(calls []*call) []*call {
 	return calls
 }
 
-func (r *Replica) gatherWaiters(waiters []*waiter) []*waiter {
-	for {
-		select {
-		case w := <-r.in.fresh:
-			waiters = append(waiters, w)
-		default:
-			return waiters
-		}
-	}
-}
-
 // commit appends the calls' commands, in order, as few entries as the size bound allows, and answers them. After an error,
 // those that were certainly not committed are told so; the rest learn that the outcome is unknown.
-func (r *Replica) commit(ctx context.Context, calls []*call) error {
+func (r *leader) commit(ctx context.Context, calls []*call) error {
 	for len(calls) > 0 {
 		entry := state.Entry{Index: r.applied.Load() + 1}
-		if r.own.sinceCheck++; r.own.sinceCheck >= r.cfg.CheckEvery {
-			r.own.sinceCheck = 0
+		if r.sinceCheck++; r.sinceCheck >= r.cfg.CheckEvery {
+			r.sinceCheck = 0
 			entry.Check = state.Check{Index: r.applied.Load(), Hash: r.st.Hash()}
 		}
 		taken, size := 0, 0
@@ -148,11 +146,11 @@ func roughSize(commands []state.Command) int {
 }
 
 // append commits one entry, applies it and answers the calls that it carries.
-func (r *Replica) append(ctx context.Context, entry state.Entry, calls []*call) error {
+func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) error {
 	body := state.EncodeEntry(entry)
 	began := time.Now()
 	r.in.appending.Store(max(int64(began.Sub(r.in.base)), 1))
-	appended, err := r.own.term.Append(ctx, body)
+	appended, err := r.term.Append(ctx, body)
 	r.in.appending.Store(0)
 	if err != nil {
 		return r.appendFailed(entry.Index, calls, err)
@@ -176,7 +174,7 @@ func (r *Replica) append(ctx context.Context, entry state.Entry, calls []*call) 
 }
 
 // appendFailed tells the calls what is known: fenced means that nothing of the entry was or will be committed (J1).
-func (r *Replica) appendFailed(index uint64, calls []*call, err error) error {
+func (r *leader) appendFailed(index uint64, calls []*call, err error) error {
 	verdict := error(metadata.ErrUnknown)
 	if errors.Is(err, journal.ErrFenced) {
 		verdict = errElsewhere
@@ -194,7 +192,7 @@ func (r *Replica) appendFailed(index uint64, calls []*call, err error) error {
 
 // proveTip proves to the waiters that nothing was committed beyond the applied index when this began. An unreachable
 // journal fails them, not the replica.
-func (r *Replica) proveTip(ctx context.Context, waiters []*waiter) error {
+func (r *leader) proveTip(ctx context.Context, waiters []*waiter) error {
 	waiters = dropGone(waiters)
 	if len(waiters) == 0 {
 		return nil
@@ -204,35 +202,15 @@ func (r *Replica) proveTip(ctx context.Context, waiters []*waiter) error {
 	err := r.journal.Tip(ctx, r.applied.Load())
 	switch {
 	case err == nil:
-		r.release(waiters, nil)
+		release(waiters, nil)
 		return nil
 	case errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrTrimmed):
-		r.own.pending = waiters // whoever leads now will answer them
+		r.pending = waiters // whoever leads now will answer them
 		return r.deposed("found beyond journal index %d", r.applied.Load())
 	case errors.Is(err, journal.ErrNoHead), errors.Is(err, journal.ErrMismatch):
-		r.release(waiters, err)
+		release(waiters, err)
 		return err
 	}
-	r.release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
+	release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
 	return nil
-}
-
-// stepDown makes a deposed leader a follower. What it has applied is committed, so that it goes on from there.
-func (r *Replica) stepDown(why error) {
-	r.log.Info("no longer the metadata leader", "why", why)
-	r.own.term = nil
-	r.locate(false)
-}
-
-// healthy is how long ago this leader was in order: 0, unless an append has been outstanding for longer than patience. Then
-// others may be able to reach the journal that it does not.
-func (r *Replica) healthy(patience time.Duration) time.Duration {
-	began := r.in.appending.Load()
-	if began == 0 {
-		return 0
-	}
-	if stuck := time.Since(r.in.base) - time.Duration(began); stuck > patience {
-		return stuck
-	}
-	return 0
 }

@@ -4,14 +4,12 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of a replica. Names are documented by their help texts.
 type metrics struct {
-	applied   prometheus.Gauge
-	commands  prometheus.Counter
-	append    prometheus.Histogram
-	snapshots *prometheus.CounterVec
-	snapIndex prometheus.Gauge
-	leading   prometheus.Gauge
-	terms     prometheus.Counter
-	diverged  prometheus.Counter
+	applied  prometheus.Gauge
+	commands prometheus.Counter
+	append   prometheus.Histogram
+	leading  prometheus.Gauge
+	terms    prometheus.Counter
+	diverged prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -26,12 +24,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "leat_journal_append_seconds", Help: "Time to append one entry to the journal, until its outcome is known, in seconds.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
-		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "leat_metadata_snapshots_total", Help: "Snapshots of the metadata, by outcome: published, superseded or failed.",
-		}, []string{"outcome"}),
-		snapIndex: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published or loaded.",
-		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "leat_metadata_leading", Help: "1 while this agent is the metadata leader, else 0.",
 		}),
@@ -43,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.applied, m.commands, m.append, m.snapshots, m.snapIndex, m.leading, m.terms, m.diverged)
+		reg.MustRegister(m.applied, m.commands, m.append, m.leading, m.terms, m.diverged)
 	}
 	return m
 }

@@ -24,7 +24,7 @@ type waiter struct {
 	done chan struct{} // closed once err is set
 }
 
-func (r *Replica) release(waiters []*waiter, err error) {
+func release(waiters []*waiter, err error) {
 	for _, w := range waiters {
 		w.err = err
 		close(w.done)
@@ -60,7 +60,7 @@ func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Re
 		if p.leading {
 			results, err = r.doHere(ctx, commands)
 		} else {
-			results, err = r.propose(ctx, p, commands)
+			results, err = asker{r}.propose(ctx, p, commands)
 		}
 		if !errors.Is(err, errElsewhere) {
 			return results, err
@@ -109,8 +109,11 @@ func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state
 	}
 }
 
+// asker asks others, for a replica that does not lead.
+type asker struct{ *Replica }
+
 // propose has the leader commit the commands, and answers once they are applied here too.
-func (r *Replica) propose(ctx context.Context, p *position, commands []state.Command) ([]state.Result, error) {
+func (r asker) propose(ctx context.Context, p *position, commands []state.Command) ([]state.Result, error) {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(p.ctx, stop)() // a leader that hangs is not waited for once there is another
@@ -131,7 +134,7 @@ func (r *Replica) propose(ctx context.Context, p *position, commands []state.Com
 	return nil, errElsewhere
 }
 
-func (r *Replica) proposed(ctx context.Context, done Proposed, n int) ([]state.Result, error) {
+func (r asker) proposed(ctx context.Context, done Proposed, n int) ([]state.Result, error) {
 	results, err := state.DecodeResults(done.Results)
 	if err == nil && len(results) != n {
 		err = fmt.Errorf("%d results for %d commands", len(results), n)
@@ -146,7 +149,7 @@ func (r *Replica) proposed(ctx context.Context, done Proposed, n int) ([]state.R
 }
 
 // routes are the ways to the leader, directly and then by way of the upstream, each with the hops that count as taken.
-func (r *Replica) routes(p *position) iter.Seq2[int, string] {
+func (r asker) routes(p *position) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		own := r.cfg.Leader
 		if r.net.peers == nil || p.leading || p.leader.Session == own.Session {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -72,9 +73,8 @@ func (c Config) Validate() error {
 
 // Replica is a metadata.Service over one journal.
 //
-// Who owns what: the goroutine in Run (the owner) owns term, pending and fences, and alone calls Apply, holding mu; everybody else
-// reads st under mu's read lock. at is replaced by the owner alone. The other parts have locks of their own, never held
-// together with mu.
+// Who owns what: the goroutine in Run (the owner) alone calls Apply, holding mu, and replaces st and at; everybody else reads st
+// under mu's read lock. The other parts have locks of their own, never held together with mu.
 type Replica struct {
 	cfg     Config
 	log     *slog.Logger
@@ -85,25 +85,27 @@ type Replica struct {
 	st      *state.State
 	applied atomic.Uint64
 
-	at   atomic.Pointer[position] // who leads, as known here
-	own  *owned
-	in   *inbox
-	hub  *hub         // changes, for watchers and for reads at an index
-	net  *network     // what there is of other agents
-	snap *snapshotter // images, trim and sweep
+	at  atomic.Pointer[position] // who leads, as known here
+	own *owner
+	in  *inbox
+	hub *hub     // changes, for watchers and for reads at an index
+	net *network // what there is of other agents
 
 	dead chan struct{} // closed when nothing is served any more
 	why  error         // set before dead is closed
 }
 
-// owned is what only the owner touches.
-type owned struct {
-	term       journal.Term // nil: this replica does not lead
-	sinceCheck uint64       // entries since the last one that carried a hash
-	pending    []*waiter    // readers who wait for proof over a change of roles
-	fences     []time.Time  // when the newest fences were applied here: elections back off by them
-	contested  bool         // an election was put off, because a leader that nobody hears was seen to append
-	reloaded   uint64       // applied index at which a diverged state was last thrown away
+// owner is the goroutine in Run: what only it touches, and what only it does.
+type owner struct {
+	*Replica
+	term      journal.Term // nil: this replica does not lead
+	pending   []*waiter    // readers who wait for proof over a change of roles
+	fences    []time.Time  // when the newest fences were applied here: elections back off by them
+	contested bool         // an election was put off, because a leader that nobody hears was seen to append
+	isolated  bool         // when they were last asked, most of the others said nothing
+	images    snapshot.Images
+	snap      *snapshot.Writer
+	reloaded  uint64 // applied index at which a diverged state was last thrown away
 }
 
 // inbox is where callers wait for the owner.
@@ -142,6 +144,18 @@ type call struct {
 	done     chan struct{} // closed once results or err are set
 }
 
+// gather adds the readers who wait already.
+func (in *inbox) gather(waiters []*waiter) []*waiter {
+	for {
+		select {
+		case w := <-in.fresh:
+			waiters = append(waiters, w)
+		default:
+			return waiters
+		}
+	}
+}
+
 func (c *call) fail(err error) {
 	c.err = err
 	close(c.done)
@@ -150,31 +164,31 @@ func (c *call) fail(err error) {
 // Open loads the newest state. Without peers it takes the lead by a fence, whoever led before, and a replica that is fenced then
 // stops for good: two processes that know nothing of each other do not alternate. With peers, Run finds out who leads.
 func Open(
-	ctx context.Context, cfg Config, j journal.Journal, images Images, peers Peers, log *slog.Logger, reg prometheus.Registerer,
+	ctx context.Context, cfg Config, j journal.Journal, images snapshot.Images, peers Peers, log *slog.Logger, reg prometheus.Registerer,
 ) (*Replica, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg), own: &owned{}, dead: make(chan struct{}),
+		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg), dead: make(chan struct{}),
 		in: &inbox{
 			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
 		},
 		hub: newHub(cfg.WatchChanges),
 		net: &network{peers: peers, recent: newRecent(), alive: newAlive(), leader: newContact()},
 	}
-	r.snap = newSnapshotter(j, images, cfg, log, r.metrics)
-	base, err := r.load(ctx)
+	r.own = &owner{Replica: r, images: images}
+	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
+	err := r.own.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r.snap.base = base
 	r.hub.jump(r.applied.Load())
-	r.locate(false)
+	r.own.locate(false)
 	if peers == nil {
-		err = r.insist(ctx)
+		err = candidate{r.own}.insist(ctx)
 	} else {
-		err = r.catchUp(ctx)
+		err = r.own.catchUp(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -186,7 +200,7 @@ func Open(
 func (r *Replica) Leading() bool { return r.at.Load().leading }
 
 // locate publishes who leads according to the applied state.
-func (r *Replica) locate(leading bool) {
+func (r *owner) locate(leading bool) {
 	p := &position{leading: leading}
 	p.leader, p.term = r.st.Reader().Leader()
 	p.ctx, p.over = context.WithCancel(context.Background())
@@ -206,8 +220,8 @@ func (r *Replica) locate(leading bool) {
 func (r *Replica) Run(ctx context.Context) error {
 	snapsCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.snap.run(snapsCtx) })
-	err := r.alternate(ctx)
+	wg.Go(func() { r.own.snap.Run(snapsCtx) })
+	err := r.own.alternate(ctx)
 	r.why = metadata.ErrStopped
 	if err != nil {
 		r.why = err
@@ -221,19 +235,19 @@ func (r *Replica) Run(ctx context.Context) error {
 }
 
 // alternate leads and follows in turn.
-func (r *Replica) alternate(ctx context.Context) error {
+func (r *owner) alternate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var err error
-		if r.own.term != nil {
-			if err = r.lead(ctx); errors.Is(err, errDeposed) && r.net.peers != nil {
+		if r.term != nil {
+			if err = (&leader{owner: r}).run(ctx); errors.Is(err, errDeposed) && r.net.peers != nil {
 				r.stepDown(err)
 				err = nil
 			}
 		} else {
 			var t *takeover
 			if t, err = r.follow(ctx); err == nil && ctx.Err() == nil {
-				err = r.stand(ctx, t != nil)
-				t.answer(r.own.term != nil)
+				err = candidate{r}.stand(ctx, t != nil)
+				t.answer(r.term != nil)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -241,6 +255,32 @@ func (r *Replica) alternate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stepDown makes a deposed leader a follower. What it has applied is committed, so that it goes on from there.
+func (r *owner) stepDown(why error) {
+	r.log.Info("no longer the metadata leader", "why", why)
+	r.term = nil
+	r.locate(false)
+}
+
+// healthy is how long ago this leader was in order: 0, unless an append has been outstanding for longer than patience. Then
+// others may be able to reach the journal that it does not.
+func (r *Replica) healthy(patience time.Duration) time.Duration {
+	began := r.in.appending.Load()
+	if began == 0 {
+		return 0
+	}
+	if stuck := time.Since(r.in.base) - time.Duration(began); stuck > patience {
+		return stuck
+	}
+	return 0
+}
+
+func (r *Replica) isFence(index uint64) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.st.Reader().Fence(index)
 }
 
 // stopped answers why the replica no longer serves.

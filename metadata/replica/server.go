@@ -20,11 +20,12 @@ func (r *Replica) Server() *Server { return &Server{r} }
 func (s *Server) Status() Status {
 	r := s.r
 	p := r.at.Load()
-	return Status{Session: r.cfg.Leader.Session, Applied: r.applied.Load(), Term: p.term, Heard: r.heard(p)}
+	return Status{Session: r.cfg.Leader.Session, Applied: r.applied.Load(), Term: p.term, Heard: s.heard(p)}
 }
 
 // heard is how long ago the leader of p was heard of, as Status tells it.
-func (r *Replica) heard(p *position) time.Duration {
+func (s *Server) heard(p *position) time.Duration {
+	r := s.r
 	if p.leading {
 		return r.healthy(r.cfg.Patience)
 	}
@@ -54,7 +55,7 @@ func (s *Server) Propose(ctx context.Context, p Proposal) (Proposed, error) {
 		return Proposed{Index: r.applied.Load(), Results: state.EncodeResults(results)}, nil
 	}
 	if p.Hops < maxHops {
-		for hops, address := range r.routes(at) {
+		for hops, address := range (asker{r}).routes(at) {
 			if hops == 0 {
 				return r.net.peers.Propose(ctx, address, Proposal{Hops: p.Hops + 1, Commands: p.Commands})
 			}
@@ -74,7 +75,7 @@ func (s *Server) Tip(ctx context.Context, hops int) (uint64, error) {
 		return r.applied.Load(), nil
 	}
 	if hops < maxHops {
-		for n, address := range r.routes(at) {
+		for n, address := range (asker{r}).routes(at) {
 			if n == 0 {
 				return r.net.peers.Tip(ctx, address, hops+1)
 			}
@@ -108,7 +109,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 		applied := r.applied.Load()
 		entries, missing, wake := r.net.recent.from(next, applied)
 		at := r.at.Load()
-		say := Push{Applied: applied, Term: at.term, Heard: r.heard(at)}
+		say := Push{Applied: applied, Term: at.term, Heard: s.heard(at)}
 		switch {
 		case missing:
 			say.Missing, next = true, applied+1

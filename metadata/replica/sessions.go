@@ -12,12 +12,15 @@ import (
 // knownBeats is the silence, in beats, after which the leader asks whether a session's process still is there.
 const knownBeats = 2
 
-// keepSessions closes the sessions of processes that are gone, as long as this replica leads: at once when nothing listens where
+// keeper closes dead sessions, for a leader.
+type keeper struct{ *Replica }
+
+// run closes the sessions of processes that are gone, as long as this replica leads: at once when nothing listens where
 // they did or another process does, otherwise after SessionPatience without a sign of life. A leader without peers closes
 // those that were opened before it led, and nothing else: whoever had them was fenced with the journal.
 //
 // A session that is closed too early costs its agent a new life, and its clients a retry; nothing else depends on it.
-func (r *Replica) keepSessions(ctx context.Context) {
+func (r keeper) run(ctx context.Context) {
 	began := time.Now()
 	tick := time.NewTicker(r.cfg.Beat)
 	defer tick.Stop()
@@ -32,7 +35,7 @@ func (r *Replica) keepSessions(ctx context.Context) {
 }
 
 // findDead asks about those who have been silent.
-func (r *Replica) findDead(ctx context.Context, began time.Time) (dead []state.UUID) {
+func (r keeper) findDead(ctx context.Context, began time.Time) (dead []state.UUID) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probes)
@@ -70,7 +73,7 @@ func (r *Replica) findDead(ctx context.Context, began time.Time) (dead []state.U
 const probes = 16
 
 // gone asks where a session's process should be. One that answers and believes to lead in an older term is told to look.
-func (r *Replica) gone(ctx context.Context, s state.Session) bool {
+func (r keeper) gone(ctx context.Context, s state.Session) bool {
 	status, err := r.net.peers.Status(ctx, s.Peer)
 	switch {
 	case errors.Is(err, ErrRefused):
@@ -89,7 +92,7 @@ func (r *Replica) gone(ctx context.Context, s state.Session) bool {
 	return false
 }
 
-func (r *Replica) closeDead(ctx context.Context, dead []state.UUID) {
+func (r keeper) closeDead(ctx context.Context, dead []state.UUID) {
 	for _, id := range dead {
 		if _, err := r.Do(ctx, state.Command{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: id}}); err != nil {
 			return // it leads no more, or stops

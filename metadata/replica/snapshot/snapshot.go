@@ -1,4 +1,8 @@
-package replica
+// Package snapshot writes images of the metadata state, publishes them, trims the journal by them, sweeps what no image will
+// ever name again, and loads the newest one.
+//
+// It must never publish a manifest before everything that it names is stored, and never decide what is garbage by a clock.
+package snapshot
 
 import (
 	"context"
@@ -8,6 +12,8 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/state"
@@ -27,29 +33,34 @@ type Images interface {
 	Sweep(ctx context.Context, garbage func(index uint64, manifest bool, id [16]byte) bool) error
 }
 
-// snapshotter writes images, publishes them, trims the journal and sweeps what no image will ever name again. The replica's
-// goroutine calls grow and hands over images; everything else happens in run.
+// Limits say how much journal there is between two snapshots.
+type Limits struct {
+	Bytes   int64
+	Entries int64 // each costs the next start a request
+}
+
+// Writer writes images, publishes them, trims the journal and sweeps what no image will ever name again. The owner of the state
+// calls Grow, Begin, Resume and Take; everything else happens in Run.
 //
 // What may be swept, and why no clock is needed: a snapshot is published only if head still names the manifest that it builds on
 // (Trim.Base), and head's snapshot only grows. So a published manifest names shards of the head before it, and shards
 // written for its own, larger index. A shard or manifest whose index is not above head's snapshot, and which head's manifest
 // does not name, can therefore never be named by a head to come.
-type snapshotter struct {
+type Writer struct {
 	journal journal.Journal
 	images  Images
 	log     *slog.Logger
 	metrics *metrics
+	limit   Limits
 
-	wanted chan struct{} // asks the replica's goroutine for an image
-	jobs   chan job      // holds at most one image
-	notes  chan *call    // NoteTrim commands for the replica's goroutine
-	lost   chan error    // holds at most one: head is missing or another cluster's (J6), so the replica must stop
+	wanted chan struct{}       // asks the owner for an image
+	jobs   chan job            // holds at most one image
+	notes  chan state.NoteTrim // for the owner to commit; holds at most one
+	lost   chan error          // holds at most one
 
-	limit Config // SnapshotBytes and SnapshotAfter between two snapshots
+	bytes, entries int64 // since the last image; touched by the owner only
 
-	bytes, entries int64 // since the last image; owned by the replica's goroutine
-
-	base *manifest // newest that is known to be published; owned by run once it has begun
+	base *manifest // newest that is known to be published; touched by Run only
 }
 
 // job is one image to be written.
@@ -59,58 +70,60 @@ type job struct {
 	fence   func(index uint64) bool
 }
 
-func newSnapshotter(j journal.Journal, images Images, limit Config, log *slog.Logger, m *metrics) *snapshotter {
-	return &snapshotter{
-		journal: j, images: images, log: log, metrics: m, limit: limit,
-		wanted: make(chan struct{}, 1), jobs: make(chan job, 1), notes: make(chan *call, 1), lost: make(chan error, 1),
+// New makes a writer, which does nothing before Run. reg may be nil.
+func New(j journal.Journal, images Images, limit Limits, log *slog.Logger, reg prometheus.Registerer) *Writer {
+	return &Writer{
+		journal: j, images: images, log: log, metrics: newMetrics(reg), limit: limit,
+		wanted: make(chan struct{}, 1), jobs: make(chan job, 1), notes: make(chan state.NoteTrim, 1), lost: make(chan error, 1),
 	}
 }
 
-// grow counts an entry of n bytes, and asks for an image when there are enough and this replica leads.
-func (s *snapshotter) grow(n int64, leading bool) {
+// Wanted tells the owner that an image is wanted: it calls Take.
+func (s *Writer) Wanted() <-chan struct{} { return s.wanted }
+
+// Notes are for the owner to commit if it leads. They may get lost: then the next trim deletes once more.
+func (s *Writer) Notes() <-chan state.NoteTrim { return s.notes }
+
+// Lost tells the owner that head is missing or another cluster's (J6): the replica must stop.
+func (s *Writer) Lost() <-chan error { return s.lost }
+
+// Grow counts an applied entry of n bytes, and asks for an image when there are enough and this replica leads.
+func (s *Writer) Grow(n int64, leading bool) {
 	s.bytes += n
 	s.entries++
-	if !leading || s.bytes < s.limit.SnapshotBytes && s.entries < s.limit.SnapshotAfter {
+	if !leading || s.bytes < s.limit.Bytes && s.entries < s.limit.Entries {
 		return
 	}
-	s.begin()
+	s.Begin()
 	select {
 	case s.wanted <- struct{}{}:
 	default:
 	}
 }
 
-// begin counts anew.
-func (s *snapshotter) begin() { s.bytes, s.entries = 0, 0 }
+// Begin counts anew: an image was taken, here or by whoever leads.
+func (s *Writer) Begin() { s.bytes, s.entries = 0, 0 }
 
-// resume begins a leadership: what was wanted in an earlier one is not any more.
-func (s *snapshotter) resume() {
+// Resume begins a leadership: what was wanted in an earlier one is not any more.
+func (s *Writer) Resume() {
 	select {
 	case <-s.wanted:
 	default:
 	}
 }
 
-// takeImage hands an image to the snapshotter, unless it still works on the last one.
-func (r *Replica) takeImage() {
-	r.mu.Lock()
-	image, trimmed := r.st.Image(), r.st.Reader().TrimmedThrough()
-	r.mu.Unlock()
+// Take hands over an image, unless the last one is still worked on. trimmed is how far the state knows the journal to be
+// deleted, and fence tells which of its entries are fences; it is called from Run.
+func (s *Writer) Take(image *state.Image, trimmed uint64, fence func(index uint64) bool) {
 	select {
-	case r.snap.jobs <- job{image: image, trimmed: trimmed, fence: r.isFence}:
+	case s.jobs <- job{image: image, trimmed: trimmed, fence: fence}:
 	default:
 	}
 }
 
-func (r *Replica) isFence(index uint64) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.st.Reader().Fence(index)
-}
-
-// run works until ctx ends, or head is found missing. A snapshot that fails for another reason costs nothing but a longer
+// Run works until ctx ends, or head is found missing. A snapshot that fails for another reason costs nothing but a longer
 // journal: the next one tries again.
-func (s *snapshotter) run(ctx context.Context) {
+func (s *Writer) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -136,7 +149,7 @@ func (s *snapshotter) run(ctx context.Context) {
 }
 
 // snapshot writes what is new, publishes, trims and sweeps.
-func (s *snapshotter) snapshot(ctx context.Context, j job) (outcome string, err error) {
+func (s *Writer) snapshot(ctx context.Context, j job) (outcome string, err error) {
 	head, err := s.journal.Head(ctx)
 	if err != nil {
 		return "", err
@@ -170,7 +183,7 @@ func (s *snapshotter) snapshot(ctx context.Context, j job) (outcome string, err 
 }
 
 // write stores the shards that the base does not have, and then the manifest.
-func (s *snapshotter) write(ctx context.Context, cluster [16]byte, image *state.Image) (*manifest, error) {
+func (s *Writer) write(ctx context.Context, cluster [16]byte, image *state.Image) (*manifest, error) {
 	m := &manifest{cluster: cluster, header: image.Header(), id: newID()}
 	known := s.base.byShard()
 	for info, encode := range image.Shards() {
@@ -188,19 +201,18 @@ func (s *snapshotter) write(ctx context.Context, cluster [16]byte, image *state.
 }
 
 // note has the state remember how far the journal is deleted. It may get lost: then the next trim deletes once more.
-func (s *snapshotter) note(ctx context.Context, through uint64) {
+func (s *Writer) note(ctx context.Context, through uint64) {
 	if through == 0 {
 		return
 	}
-	c := &call{commands: []state.Command{{Op: state.NoteTrim{Through: through}}}, done: make(chan struct{})}
 	select {
-	case s.notes <- c:
+	case s.notes <- state.NoteTrim{Through: through}:
 	case <-ctx.Done():
 	}
 }
 
-// sweep deletes what no head to come can name: see the comment of snapshotter.
-func (s *snapshotter) sweep(ctx context.Context) error {
+// sweep deletes what no head to come can name: see the comment of Writer.
+func (s *Writer) sweep(ctx context.Context) error {
 	named := map[[16]byte]bool{s.base.id: true}
 	for _, p := range s.base.places {
 		named[p.id] = true
@@ -229,23 +241,18 @@ func readManifest(ctx context.Context, images Images, head journal.Head) (*manif
 	return m, nil
 }
 
-// load restores the newest snapshot, or begins with an empty state. A snapshot that is swept while it is read has been
-// replaced: head then names the next one.
-func (r *Replica) load(ctx context.Context) (*manifest, error) {
+// Load restores the newest snapshot, or answers an empty state. One that is swept while it is read has been replaced: head
+// then names the next.
+func Load(ctx context.Context, j journal.Journal, images Images) (*state.State, error) {
 	var last journal.Head
 	for {
-		head, err := r.journal.Head(ctx)
+		head, err := j.Head(ctx)
 		if err != nil {
 			return nil, err
 		}
-		m, st, err := r.restore(ctx, head)
+		st, err := restore(ctx, images, head)
 		if err == nil {
-			r.mu.Lock()
-			r.st = st
-			r.mu.Unlock()
-			r.applied.Store(st.Reader().Index())
-			r.metrics.snapIndex.Set(float64(head.Snapshot))
-			return m, nil
+			return st, nil
 		}
 		if head == last || ctx.Err() != nil {
 			return nil, fmt.Errorf("load snapshot %d: %w", head.Snapshot, err)
@@ -254,17 +261,17 @@ func (r *Replica) load(ctx context.Context) (*manifest, error) {
 	}
 }
 
-func (r *Replica) restore(ctx context.Context, head journal.Head) (*manifest, *state.State, error) {
-	m, err := readManifest(ctx, r.snap.images, head)
+func restore(ctx context.Context, images Images, head journal.Head) (*state.State, error) {
+	m, err := readManifest(ctx, images, head)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if m == nil {
-		return nil, state.New(), nil
+		return state.New(), nil
 	}
 	st, err := state.Restore(m.header, func(yield func([]byte, error) bool) {
 		for _, p := range m.places {
-			body, err := r.snap.images.GetShard(ctx, p.index, p.id)
+			body, err := images.GetShard(ctx, p.index, p.id)
 			if err == nil && (uint32(len(body)) != p.size || crc32.Checksum(body, castagnoli) != p.crc) {
 				err = fmt.Errorf("%w: shard %d-%x of snapshot %d", state.ErrCorrupt, p.index, p.id, head.Snapshot)
 			}
@@ -276,7 +283,7 @@ func (r *Replica) restore(ctx context.Context, head journal.Head) (*manifest, *s
 	if err == nil && st.Reader().Index() != head.Snapshot {
 		err = errors.New("snapshot has another index than its manifest")
 	}
-	return m, st, err
+	return st, err
 }
 
 func newID() (id [16]byte) {
