@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leat-stream/leat/agent/batch"
+	"github.com/leat-stream/leat/agent/brokers"
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/group"
 	"github.com/leat-stream/leat/agent/produce"
@@ -38,69 +39,105 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// world is what agents share: a bucket, and a replica that all of them ask.
+type world struct {
+	t       *testing.T
+	ctx     context.Context // ends with the test, before parts is waited for
+	parts   *sync.WaitGroup
+	log     *slog.Logger
+	keys    objectstore.Keys
+	store   objectstore.Store
+	replica *replica.Replica
+}
+
 // server is the handlers over real parts in memory: everything of an agent but connections.
 type server struct {
 	*Server
 	t        *testing.T
 	registry *prometheus.Registry
+	client   wire.Request // of the client that asks; the header is filled in
 }
 
-func newServer(t *testing.T) *server {
+func must(t testing.TB, err error) {
 	t.Helper()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
+	w := &world{t: t, ctx: ctx, parts: &sync.WaitGroup{}, log: slog.New(slog.DiscardHandler), store: mem.New()}
 	t.Cleanup(func() {
 		cancel()
-		wg.Wait()
+		w.parts.Wait()
 	})
-	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	keys, err := objectstore.NewKeys("c")
-	must(err)
-	store := mem.New()
-	rep, err := replica.Open(ctx, replica.Default(), journal.New().Open(), object.NewImages(store, keys), nil, log, reg)
-	must(err)
+	var err error
+	w.keys, err = objectstore.NewKeys("c")
+	must(t, err)
+	w.replica, err = replica.Open(ctx, replica.Default(), journal.New().Open(), object.NewImages(w.store, w.keys), nil, w.log, nil)
+	must(t, err)
+	w.run(w.replica.Run)
+	return w
+}
+
+func (w *world) run(part func(context.Context) error) {
+	w.parts.Go(func() { _ = part(w.ctx) })
+}
+
+// newServer is the only agent of a world.
+func newServer(t *testing.T) *server {
+	t.Helper()
+	return newWorld(t).agent(metadata.Identity{Session: state.UUID{1}, NodeID: -1, Agent: "agent", Zone: "z1"}, nil)
+}
+
+// agent starts an agent; edit may change what its handlers work on.
+func (w *world) agent(who metadata.Identity, edit func(*Deps)) *server {
+	w.t.Helper()
+	t, reg := w.t, prometheus.NewRegistry()
 	chunks, err := cache.Open(cache.Config{MemoryBytes: 64 << 20, ChunkBytes: 1 << 20, MaxGetBytes: 4 << 20, TailGets: 8, BackfillGets: 8},
 		func(ctx context.Context, m cache.Miss) (io.ReadCloser, error) {
-			o, err := store.Get(ctx, m.Key, objectstore.Range{Offset: m.Off, Length: m.N})
+			o, err := w.store.Get(ctx, m.Key, objectstore.Range{Offset: m.Off, Length: m.N})
 			return o.Reader, err
-		}, log, reg)
-	must(err)
+		}, w.log, reg)
+	must(t, err)
 	t.Cleanup(func() { _ = chunks.Close() })
-	session := metadata.NewSession(rep, metadata.Identity{Session: state.UUID{1}, NodeID: -1, Agent: "agent"}, time.Now)
-	wg.Go(func() { _ = rep.Run(ctx) })
-	must(session.Open(ctx))
+	session := metadata.NewSession(w.replica, who, time.Now)
+	must(t, session.Open(w.ctx))
+	alive, err := brokers.New(w.ctx, w.replica, who.Session, time.Now)
+	must(t, err)
 	catalog, err := topics.New(topics.Default(), session)
-	must(err)
+	must(t, err)
 	cfg := produce.Default()
 	cfg.EarlyPuts = -1
-	producer, err := produce.New(cfg, produce.Deps{Session: session, Store: store, Keys: keys, Recent: chunks, Log: log, Register: reg})
-	must(err)
+	producer, err := produce.New(cfg, produce.Deps{Session: session, Store: w.store, Keys: w.keys, Recent: chunks, Log: w.log, Register: reg})
+	must(t, err)
 	waiters := fetch.NewWaiters()
-	fetcher, err := fetch.New(fetch.Default(), fetch.Deps{Metadata: rep, Chunks: chunks, Keys: keys, Waiters: waiters, Log: log, Register: reg})
-	must(err)
+	fetcher, err := fetch.New(fetch.Default(), fetch.Deps{Metadata: w.replica, Chunks: chunks, Keys: w.keys, Waiters: waiters, Log: w.log, Register: reg})
+	must(t, err)
 	groups := group.Default()
 	groups.InitialRebalanceDelay = time.Millisecond
-	coordinator := group.New(groups, session, log, reg)
+	coordinator := group.New(groups, session, w.log, reg)
 	for _, run := range []func(context.Context) error{
-		session.Run, producer.Run, coordinator.Run, func(ctx context.Context) error { return waiters.Run(ctx, rep, 0) },
+		session.Run, producer.Run, coordinator.Run, alive.Run, func(ctx context.Context) error { return waiters.Run(ctx, w.replica, 0) },
 	} {
-		wg.Go(func() { _ = run(ctx) })
+		w.run(run)
 	}
-	for errors.Is(coordinator.Heartbeat(ctx, group.HeartbeatRequest{Group: "g"}), group.ErrCoordinatorNotAvailable) {
+	for errors.Is(coordinator.Heartbeat(w.ctx, group.HeartbeatRequest{Group: "g"}), group.ErrCoordinatorNotAvailable) {
 		runtime.Gosched() // until its Run has begun
 	}
-	s := New(Deps{
+	deps := Deps{
 		Session: session, Catalog: catalog, Producer: producer, Fetcher: fetcher, Sessions: fetch.NewSessions(10, time.Now),
-		Coordinator: coordinator, Log: log, Zone: "z1", Advertise: func(string) string { return "127.0.0.1:9092" },
-		BrokerConfigs: []BrokerConfig{{Name: "num.partitions", Value: "1", Type: topicconfig.Int}},
-	})
-	return &server{Server: s, t: t, registry: reg}
+		Coordinator: coordinator, Log: w.log, Zone: who.Zone, Advertise: func(string) string { return "127.0.0.1:9092" },
+		BrokerConfigs: []BrokerConfig{{Name: "num.partitions", Value: "1", Type: topicconfig.Int}}, Brokers: alive,
+	}
+	if edit != nil {
+		edit(&deps)
+	}
+	return &server{Server: New(deps), t: t, registry: reg, client: wire.Request{
+		Principal: wire.Anonymous, ClientID: "test", Host: "10.0.0.1", Listener: "default", Zone: who.Zone,
+	}}
 }
 
 // begin hands a request to the handlers as wire does: encoded at its version and decoded again.
@@ -111,10 +148,9 @@ func (s *server) begin(req kmsg.Request) func() wire.Response {
 	if err := arrived.ReadFrom(req.AppendTo(nil)); err != nil {
 		s.t.Fatalf("%s v%d: %v", kmsg.NameForKey(req.Key()), req.GetVersion(), err)
 	}
-	return s.Begin(s.t.Context(), wire.Request{
-		Header:    wire.Header{Key: req.Key(), Version: req.GetVersion()},
-		Principal: wire.Anonymous, ClientID: "test", Host: "10.0.0.1", Listener: "default",
-	}, arrived)
+	r := s.client
+	r.Header = wire.Header{Key: req.Key(), Version: req.GetVersion()}
+	return s.Begin(s.t.Context(), r, arrived)
 }
 
 // ask answers what a client decodes; nil if the connection is closed or nothing is sent.
