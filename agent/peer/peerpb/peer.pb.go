@@ -92,8 +92,7 @@ const (
 	Kind_KIND_NOT_LEADER  Kind = 5
 	Kind_KIND_NOT_FOUND   Kind = 6 // of an object
 	Kind_KIND_RANGE       Kind = 7 // outside of the object
-	Kind_KIND_TIMEOUT     Kind = 8
-	Kind_KIND_INVALID     Kind = 9 // the request makes no sense
+	Kind_KIND_INVALID     Kind = 8 // the request makes no sense
 )
 
 // Enum value maps for Kind.
@@ -107,8 +106,7 @@ var (
 		5: "KIND_NOT_LEADER",
 		6: "KIND_NOT_FOUND",
 		7: "KIND_RANGE",
-		8: "KIND_TIMEOUT",
-		9: "KIND_INVALID",
+		8: "KIND_INVALID",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -119,8 +117,7 @@ var (
 		"KIND_NOT_LEADER":  5,
 		"KIND_NOT_FOUND":   6,
 		"KIND_RANGE":       7,
-		"KIND_TIMEOUT":     8,
-		"KIND_INVALID":     9,
+		"KIND_INVALID":     8,
 	}
 )
 
@@ -1014,19 +1011,20 @@ func (x *Piece) GetData() []byte {
 	return nil
 }
 
+// ForwardRequest has bytes where one expects text: much of it was said by clients, and need not be UTF-8.
 type ForwardRequest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Key             int32                  `protobuf:"varint,1,opt,name=key,proto3" json:"key,omitempty"`         // int16
 	Version         int32                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // int16
 	Body            []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`        // encoded at version, without request header
-	Principal       string                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
-	ClientHost      string                 `protobuf:"bytes,5,opt,name=client_host,json=clientHost,proto3" json:"client_host,omitempty"`
-	ClientId        string                 `protobuf:"bytes,6,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	Listener        string                 `protobuf:"bytes,7,opt,name=listener,proto3" json:"listener,omitempty"`
-	Zone            string                 `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
-	SoftwareName    string                 `protobuf:"bytes,9,opt,name=software_name,json=softwareName,proto3" json:"software_name,omitempty"`
-	SoftwareVersion string                 `protobuf:"bytes,10,opt,name=software_version,json=softwareVersion,proto3" json:"software_version,omitempty"`
-	ForwardedBy     string                 `protobuf:"bytes,11,opt,name=forwarded_by,json=forwardedBy,proto3" json:"forwarded_by,omitempty"`
+	Principal       []byte                 `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
+	ClientHost      []byte                 `protobuf:"bytes,5,opt,name=client_host,json=clientHost,proto3" json:"client_host,omitempty"`
+	ClientId        []byte                 `protobuf:"bytes,6,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Listener        []byte                 `protobuf:"bytes,7,opt,name=listener,proto3" json:"listener,omitempty"`
+	Zone            []byte                 `protobuf:"bytes,8,opt,name=zone,proto3" json:"zone,omitempty"`
+	SoftwareName    []byte                 `protobuf:"bytes,9,opt,name=software_name,json=softwareName,proto3" json:"software_name,omitempty"`
+	SoftwareVersion []byte                 `protobuf:"bytes,10,opt,name=software_version,json=softwareVersion,proto3" json:"software_version,omitempty"`
+	ForwardedBy     []byte                 `protobuf:"bytes,11,opt,name=forwarded_by,json=forwardedBy,proto3" json:"forwarded_by,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1082,60 +1080,60 @@ func (x *ForwardRequest) GetBody() []byte {
 	return nil
 }
 
-func (x *ForwardRequest) GetPrincipal() string {
+func (x *ForwardRequest) GetPrincipal() []byte {
 	if x != nil {
 		return x.Principal
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetClientHost() string {
+func (x *ForwardRequest) GetClientHost() []byte {
 	if x != nil {
 		return x.ClientHost
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetClientId() string {
+func (x *ForwardRequest) GetClientId() []byte {
 	if x != nil {
 		return x.ClientId
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetListener() string {
+func (x *ForwardRequest) GetListener() []byte {
 	if x != nil {
 		return x.Listener
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetZone() string {
+func (x *ForwardRequest) GetZone() []byte {
 	if x != nil {
 		return x.Zone
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetSoftwareName() string {
+func (x *ForwardRequest) GetSoftwareName() []byte {
 	if x != nil {
 		return x.SoftwareName
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetSoftwareVersion() string {
+func (x *ForwardRequest) GetSoftwareVersion() []byte {
 	if x != nil {
 		return x.SoftwareVersion
 	}
-	return ""
+	return nil
 }
 
-func (x *ForwardRequest) GetForwardedBy() string {
+func (x *ForwardRequest) GetForwardedBy() []byte {
 	if x != nil {
 		return x.ForwardedBy
 	}
-	return ""
+	return nil
 }
 
 type ForwardReply struct {
@@ -1297,16 +1295,16 @@ const file_peer_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12\x1f\n" +
-	"\vclient_host\x18\x05 \x01(\tR\n" +
+	"\tprincipal\x18\x04 \x01(\fR\tprincipal\x12\x1f\n" +
+	"\vclient_host\x18\x05 \x01(\fR\n" +
 	"clientHost\x12\x1b\n" +
-	"\tclient_id\x18\x06 \x01(\tR\bclientId\x12\x1a\n" +
-	"\blistener\x18\a \x01(\tR\blistener\x12\x12\n" +
-	"\x04zone\x18\b \x01(\tR\x04zone\x12#\n" +
-	"\rsoftware_name\x18\t \x01(\tR\fsoftwareName\x12)\n" +
+	"\tclient_id\x18\x06 \x01(\fR\bclientId\x12\x1a\n" +
+	"\blistener\x18\a \x01(\fR\blistener\x12\x12\n" +
+	"\x04zone\x18\b \x01(\fR\x04zone\x12#\n" +
+	"\rsoftware_name\x18\t \x01(\fR\fsoftwareName\x12)\n" +
 	"\x10software_version\x18\n" +
-	" \x01(\tR\x0fsoftwareVersion\x12!\n" +
-	"\fforwarded_by\x18\v \x01(\tR\vforwardedBy\"P\n" +
+	" \x01(\fR\x0fsoftwareVersion\x12!\n" +
+	"\fforwarded_by\x18\v \x01(\fR\vforwardedBy\"P\n" +
 	"\fForwardReply\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x12,\n" +
 	"\arefusal\x18\x02 \x01(\x0e2\x12.leat.peer.RefusalR\arefusal\"0\n" +
@@ -1317,7 +1315,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x10REFUSAL_NOT_HERE\x10\x01\x12\x17\n" +
 	"\x13REFUSAL_UNSUPPORTED\x10\x02\x12\x15\n" +
 	"\x11REFUSAL_MALFORMED\x10\x03\x12\x14\n" +
-	"\x10REFUSAL_STOPPING\x10\x04*\xcb\x01\n" +
+	"\x10REFUSAL_STOPPING\x10\x04*\xb9\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10KIND_NOT_APPLIED\x10\x01\x12\x10\n" +
@@ -1328,8 +1326,7 @@ const file_peer_proto_rawDesc = "" +
 	"\x0eKIND_NOT_FOUND\x10\x06\x12\x0e\n" +
 	"\n" +
 	"KIND_RANGE\x10\a\x12\x10\n" +
-	"\fKIND_TIMEOUT\x10\b\x12\x10\n" +
-	"\fKIND_INVALID\x10\t2\xa4\x03\n" +
+	"\fKIND_INVALID\x10\b2\xa4\x03\n" +
 	"\x04Peer\x12:\n" +
 	"\x06Status\x12\x18.leat.peer.StatusRequest\x1a\x16.leat.peer.StatusReply\x12=\n" +
 	"\aPropose\x12\x19.leat.peer.ProposeRequest\x1a\x17.leat.peer.ProposeReply\x121\n" +

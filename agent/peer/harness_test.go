@@ -1,0 +1,211 @@
+package peer
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/leat-stream/leat/metadata/replica"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var testSecret = Secret{cluster: testCluster, bytes: [32]byte{5}}
+
+// fakeReplica answers with what a test put into it.
+type fakeReplica struct {
+	status   func() replica.Status
+	propose  func(context.Context, replica.Proposal) (replica.Proposed, error)
+	tip      func(context.Context, int) (uint64, error)
+	takeOver func(context.Context, uint64) error
+	follow   func(context.Context, replica.Follow, func() (replica.Beat, error), func(replica.Push) error) error
+}
+
+func (f *fakeReplica) Status() replica.Status { return f.status() }
+
+func (f *fakeReplica) Propose(ctx context.Context, p replica.Proposal) (replica.Proposed, error) {
+	return f.propose(ctx, p)
+}
+
+func (f *fakeReplica) Tip(ctx context.Context, hops int) (uint64, error) { return f.tip(ctx, hops) }
+
+func (f *fakeReplica) TakeOver(ctx context.Context, term uint64) error { return f.takeOver(ctx, term) }
+
+func (f *fakeReplica) Follow(
+	ctx context.Context, start replica.Follow, beats func() (replica.Beat, error), push func(replica.Push) error,
+) error {
+	return f.follow(ctx, start, beats, push)
+}
+
+// quick is a configuration for tests: nothing in it takes long.
+func quick() Config {
+	cfg := Default()
+	cfg.Drain = 100 * time.Millisecond
+	return cfg
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// listen starts a server that does not serve yet.
+func listen(t testing.TB, cfg Config, address string, reg prometheus.Registerer) *Server {
+	t.Helper()
+	s, err := NewServer(cfg, testSecret, quiet(), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(context.Background(), address); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// serve runs a server until the test ends, or stop is called.
+func serve(t testing.TB, s *Server, h Handlers) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Serve(ctx, h); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// start answers the address of a server with these handlers.
+func start(t testing.TB, h Handlers) string {
+	t.Helper()
+	s := listen(t, quick(), "127.0.0.1:0", nil)
+	serve(t, s, h)
+	return s.Addr()
+}
+
+func newTestClient(t testing.TB, cfg Config) *Client {
+	t.Helper()
+	c, err := NewClient(cfg, testSecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// eventually polls for a condition of real sockets, which no bubble can hold.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// filled fails the test if a field of v, or of a struct within, is zero: then a round trip would not show that it travels.
+func filled(t *testing.T, v any) {
+	t.Helper()
+	var walk func(path string, v reflect.Value)
+	walk = func(path string, v reflect.Value) {
+		if v.IsZero() {
+			t.Errorf("the test leaves %s zero", path)
+		}
+		switch v.Kind() {
+		case reflect.Pointer:
+			walk(path, v.Elem())
+		case reflect.Struct:
+			for i := range v.NumField() {
+				walk(path+"."+v.Type().Field(i).Name, v.Field(i))
+			}
+		case reflect.Slice:
+			if v.Type().Elem().Kind() == reflect.Struct {
+				for i := range v.Len() {
+					walk(path, v.Index(i))
+				}
+			}
+		}
+	}
+	walk(reflect.TypeOf(v).Name(), reflect.ValueOf(v))
+}
+
+// proxy passes bytes on until it is cut.
+type proxy struct {
+	net.Listener
+	to string
+	wg sync.WaitGroup
+
+	mu    sync.Mutex
+	conns []net.Conn
+	fed   int // connections ever
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l, to: to}
+	p.wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns, p.fed = append(p.conns, in, out), p.fed+1
+			p.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+				p.wg.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					pair[0].Close()
+					pair[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		p.cut()
+		p.wg.Wait()
+	})
+	return p
+}
+
+// cut breaks all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns = nil
+}
+
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fed
+}
