@@ -12,6 +12,7 @@ import (
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/bolt"
+	"github.com/leat-stream/leat/metadata/journal/etcd"
 	"github.com/leat-stream/leat/metadata/journal/mem"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/objectstore"
@@ -134,10 +135,14 @@ func CheckJournal(url string, store storeurl.Kind) error {
 			return fmt.Errorf("journal %q: want an absolute file with three slashes, as in bolt:///var/lib/leat/journal", url)
 		}
 		return nil
-	case "etcd":
-		return fmt.Errorf("journal %q: %w yet: etcd is planned, this version has bucket:, bolt:///file and mem:", url, ErrNoDriver)
+	case "etcd", "etcds":
+		if store == storeurl.Mem {
+			return fmt.Errorf("journal %q: it outlives this process, and the records in a %s store do not; use mem:", url, store)
+		}
+		_, err := etcd.ParseURL(url)
+		return err
 	}
-	return fmt.Errorf("journal %q: %w; want bucket:, bolt:///file or mem:", url, ErrNoDriver)
+	return fmt.Errorf("journal %q: %w; want bucket:, etcd://host:port/prefix, bolt:///file or mem:", url, ErrNoDriver)
 }
 
 func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error {
@@ -152,22 +157,40 @@ func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error
 		g.journal = j
 		return nil
 	}
-	var local interface {
-		journal.Journal
-		object.Local
+	j, err := g.openLocal(ctx)
+	if err != nil {
+		return err
 	}
-	if g.journalName == "mem:" {
-		local = mem.New().Open()
-	} else {
-		j, err := bolt.Open(strings.TrimPrefix(g.journalName, "bolt://"))
+	g.journal = j
+	return object.Bind(ctx, store, g.keys, j)
+}
+
+// local is a journal whose entries are not in the bucket.
+type local interface {
+	journal.Journal
+	object.Local
+}
+
+// openLocal opens the journal that CheckJournal has found to be right, and remembers to close it.
+func (g *ground) openLocal(ctx context.Context) (local, error) {
+	switch scheme, _, _ := strings.Cut(g.journalName, ":"); scheme {
+	case "mem":
+		return mem.New().Open(), nil
+	case "bolt":
+		b, err := bolt.Open(strings.TrimPrefix(g.journalName, "bolt://"))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		g.closers = append(g.closers, j)
-		local = j
+		g.closers = append(g.closers, b)
+		return b, nil
+	default:
+		e, err := etcd.Open(ctx, g.journalName)
+		if err != nil {
+			return nil, err
+		}
+		g.closers = append(g.closers, e)
+		return e, nil
 	}
-	g.journal = local
-	return object.Bind(ctx, store, g.keys, local)
 }
 
 // source reads byte ranges for the cache.

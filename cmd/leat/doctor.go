@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leat-stream/leat/agent"
+	"github.com/leat-stream/leat/metadata/journal/etcd"
 	"github.com/leat-stream/leat/objectstore"
 	"github.com/leat-stream/leat/objectstore/storeurl"
 )
@@ -74,7 +76,7 @@ func (d *doctor) examine(ctx context.Context, o *options) {
 		d.fail("store", err, "mend --store")
 		return
 	}
-	d.journal(o, u.Kind)
+	d.journal(ctx, o, u.Kind)
 	keys, err := objectstore.NewKeys(o.agent.Cluster)
 	if err != nil {
 		d.fail("cluster", err, "mend --cluster")
@@ -99,7 +101,7 @@ func (d *doctor) examine(ctx context.Context, o *options) {
 	}
 }
 
-func (d *doctor) journal(o *options, kind storeurl.Kind) {
+func (d *doctor) journal(ctx context.Context, o *options, kind storeurl.Kind) {
 	journal := o.agent.Journal
 	if journal == "" {
 		var err error
@@ -111,6 +113,14 @@ func (d *doctor) journal(o *options, kind storeurl.Kind) {
 	if err := agent.CheckJournal(journal, kind); err != nil {
 		d.fail("journal", err, "mend --journal, or leave it out for the default")
 		return
+	}
+	if strings.HasPrefix(journal, "etcd") {
+		began := time.Now()
+		if err := etcd.Probe(ctx, journal); err != nil {
+			d.fail("journal", err, "check the addresses, TLS files, "+etcd.EnvUser+" and "+etcd.EnvPassword+", and that a quorum of etcd runs")
+			return
+		}
+		journal += fmt.Sprintf(" answers (%s)", time.Since(began).Round(time.Millisecond))
 	}
 	d.ok("journal", journal)
 }

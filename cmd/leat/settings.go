@@ -40,7 +40,7 @@ type options struct {
 var settings = []setting{
 	{name: "store", usage: "bucket: file:///dir, s3://bucket/prefix?endpoint=…&region=…&path_style=true, minio://host:port/bucket/prefix?tls=false or mem:",
 		value: func(o *options) string { return o.agent.Store }, set: one(func(o *options, v string) error { o.agent.Store = v; return nil })},
-	{name: "journal", usage: "metadata journal: bucket:, bolt:///file or mem: (default: bucket: for s3 and minio, bolt beside file:, mem: beside mem:)",
+	{name: "journal", usage: "metadata journal: bucket:, etcd://host:port,…/prefix (etcds:// for TLS, with ?ca=FILE&cert=FILE&key=FILE), bolt:///file or mem: (default: bucket: for s3 and minio, bolt beside file:, mem: beside mem:)",
 		value: func(o *options) string { return o.agent.Journal }, set: one(func(o *options, v string) error { o.agent.Journal = v; return nil })},
 	{name: "listen", usage: "[NAME=]HOST:PORT[?proxy=v2&zone=ZONE] for Kafka clients; repeatable, each with a name of its own; proxy=v2: only a balancer connects here, and sends PROXY protocol v2 headers; zone: of the clients that connect here", repeat: true,
 		value: func(o *options) string { return strings.Join(o.listen, ",") },

@@ -13,7 +13,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -53,16 +52,52 @@ func Open(ctx context.Context, url string) (*Journal, error) {
 	return open(ctx, c)
 }
 
+// Probe tells whether etcd answers a linearizable read of the journal that url names, within 15 s or as long as ctx. It makes
+// nothing; that there is no journal yet is no error.
+func Probe(ctx context.Context, url string) error {
+	c, err := ParseURL(url)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, openPatience, ErrUnavailable)
+	defer cancel()
+	j, err := connect(c)
+	if err == nil {
+		_, err = j.persist(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+			return j.client.Txn(ctx).Then(clientv3.OpGet(j.keys.head()), clientv3.OpGet(j.keys.tip())).Commit()
+		})
+		_ = j.Close() // nothing was begun that it could fail to end
+	}
+	if err != nil {
+		return fmt.Errorf("journal in etcd %s: %w", c, err)
+	}
+	return nil
+}
+
 func open(ctx context.Context, c Config, more ...grpc.DialOption) (*Journal, error) {
-	where := strings.Join(c.Endpoints, ",") + c.Prefix
-	fail := func(err error) (*Journal, error) { return nil, fmt.Errorf("open journal in etcd %s: %w", where, err) }
+	ctx, cancel := context.WithTimeoutCause(ctx, openPatience, ErrUnavailable)
+	defer cancel()
+	j, err := connect(c, more...)
+	if err == nil {
+		if err = j.prepare(ctx); err != nil {
+			_ = j.Close() // nothing was begun that it could fail to end
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open journal in etcd %s: %w", c, err)
+	}
+	return j, nil
+}
+
+// connect makes the client, which asks etcd for nothing yet unless there is a password.
+func connect(c Config, more ...grpc.DialOption) (*Journal, error) {
 	t, err := c.tls()
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	user, password, err := credentials()
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	scheme := "http://"
 	if t != nil {
@@ -72,8 +107,6 @@ func open(ctx context.Context, c Config, more ...grpc.DialOption) (*Journal, err
 	for _, e := range c.Endpoints {
 		endpoints = append(endpoints, scheme+e)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, openPatience, ErrUnavailable)
-	defer cancel()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: endpoints, TLS: t, Username: user, Password: password,
 		DialTimeout: openPatience, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
@@ -85,14 +118,9 @@ func open(ctx context.Context, c Config, more ...grpc.DialOption) (*Journal, err
 		})),
 	})
 	if err != nil {
-		return fail(plain(err))
+		return nil, plain(err)
 	}
-	j := &Journal{client: client, keys: keys(c.Prefix), where: where, compact: c.Compact}
-	if err := j.prepare(ctx); err != nil {
-		_ = client.Close() // nothing was begun that it could fail to end
-		return fail(err)
-	}
-	return j, nil
+	return &Journal{client: client, keys: keys(c.Prefix), where: c.String(), compact: c.Compact}, nil
 }
 
 // prepare makes head and tip of a journal that has nothing yet, or takes its id from the head that is there. Several agents may

@@ -119,6 +119,9 @@ func (c *Config) options(u *url.URL) error {
 	return nil
 }
 
+// String names the journal in messages.
+func (c Config) String() string { return strings.Join(c.Endpoints, ",") + c.Prefix }
+
 // tls answers what connections are made with; nil without TLS. Certificate and key are read anew for every connection, so they
 // may be replaced while an agent runs.
 func (c Config) tls() (*tls.Config, error) {
