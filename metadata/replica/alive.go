@@ -50,8 +50,26 @@ type contact struct {
 	mu      sync.Mutex
 	term    uint64
 	at      time.Time
-	refused uint64 // term whose leader was found gone
-	up      string // address of the upstream, while there is a stream
+	really  bool      // it was heard of at that moment; otherwise the term was found to begin then
+	refused uint64    // term whose leader was found gone
+	up      string    // address of the upstream, while there is a stream
+	blocked time.Time // when the direct way to the leader was last found blocked
+}
+
+// blockedFor is how long the direct way to the leader is the last choice after it was found blocked.
+const blockedFor = 10 * time.Second
+
+// block notes that the leader was not reached directly.
+func (c *contact) block(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.blocked = at
+}
+
+func (c *contact) isBlocked(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Sub(c.blocked) < blockedFor
 }
 
 // upstream is where entries come from now; "": nowhere.
@@ -75,9 +93,9 @@ func (c *contact) hear(term uint64, at time.Time) {
 	defer c.mu.Unlock()
 	switch {
 	case term > c.term:
-		c.term, c.at = term, at
-	case term == c.term && at.After(c.at):
-		c.at = at
+		c.term, c.at, c.really = term, at, true
+	case term == c.term && (at.After(c.at) || !c.really):
+		c.at, c.really = at, true
 	default:
 		return
 	}
@@ -93,11 +111,22 @@ func (c *contact) refuse(term uint64) {
 	c.refused = max(c.refused, term)
 }
 
-// since is how long the leader of term has not been heard of; gone: its process is known to have ended.
+// since is how long the leader of term has not been heard of, counted from the beginning of its term here if it never was; gone: its
+// process is known to have ended.
 func (c *contact) since(term uint64, now time.Time) (silent time.Duration, gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return max(now.Sub(c.at), 0), term > 0 && c.refused >= term
+}
+
+// heard is how long ago the leader of term was really heard of; negative: never, or it is gone.
+func (c *contact) heard(term uint64, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.term != term || !c.really || c.refused >= term {
+		return -1
+	}
+	return max(now.Sub(c.at), 1) // 0 is for the leader itself
 }
 
 // begin starts the clock for a leader that was not heard of yet.
@@ -105,6 +134,6 @@ func (c *contact) begin(term uint64, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if term > c.term {
-		c.term, c.at = term, now
+		c.term, c.at, c.really = term, now, false
 	}
 }

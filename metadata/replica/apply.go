@@ -84,15 +84,14 @@ func (r *owner) take(e journal.Entry) error {
 
 // fenced notes a fence that was just applied.
 func (r *owner) fenced(own bool) {
-	now := time.Now()
-	r.fences = append(r.fences, now)
-	if len(r.fences) > rememberedFences {
-		r.fences = r.fences[1:]
+	if r.running {
+		r.fences = append(r.fences, time.Now())
+		r.fences = r.fences[max(len(r.fences)-rememberedFences, 0):]
 	}
 	r.contested = false
 	r.locate(false)
 	r.metrics.terms.Inc()
-	if p := r.at.Load(); !own {
+	if p := r.at.Load(); r.running && !own {
 		r.log.Info("metadata leader", "agent", p.leader.Agent, "address", p.leader.Address, "since", p.term)
 	}
 }

@@ -1,20 +1,25 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
+	"github.com/leat-stream/leat/objectstore"
 )
 
 // cluster is several replicas over one bucket and one network, in a synctest bubble: time is virtual.
@@ -30,8 +35,9 @@ type network struct {
 	nodes  map[string]*replica.Server
 	frozen map[string]chan struct{} // closed when it thaws
 	cut    map[[2]string]bool
-	pushed map[[2]string]int // entries from one node to another
-	calls  map[string]int    // by "method from to"
+	pushed map[[2]string]int                 // entries from one node to another
+	calls  map[string]int                    // by "method from to"
+	tamper func(to string, e *journal.Entry) // nil: entries arrive as they were sent
 }
 
 func newNetwork() *network {
@@ -181,6 +187,11 @@ func (w wires) Follow(ctx context.Context, address string, f replica.Follow) (re
 			if p.Entry != nil {
 				w.net.mu.Lock()
 				w.net.pushed[[2]string{address, w.self}]++
+				if w.net.tamper != nil {
+					e := *p.Entry
+					w.net.tamper(w.self, &e)
+					p.Entry = &e
+				}
 				w.net.mu.Unlock()
 			}
 			select {
@@ -224,6 +235,7 @@ type node struct {
 	id   state.UUID
 	who  *metadata.Session
 	over chan error // what the session's Run answered
+	gate *gate      // its way to the bucket
 }
 
 // inCluster runs a test in virtual time.
@@ -250,15 +262,16 @@ func (c *cluster) addSilently(name, zone string, change func(*replica.Config)) *
 	if change != nil {
 		change(&cfg)
 	}
-	j, err := object.Open(c.t.Context(), c.store, c.keys)
+	way := &gate{Store: c.store}
+	j, err := object.Open(c.t.Context(), way, c.keys)
 	must(c.t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(testLog{c.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", name)
 	}
-	r, err := replica.Open(c.t.Context(), cfg, j, object.NewImages(c.store, c.keys), wires{c.net, name}, log, nil)
+	r, err := replica.Open(c.t.Context(), cfg, j, object.NewImages(way, c.keys), wires{c.net, name}, log, nil)
 	must(c.t, err)
-	n := &node{process: &process{Replica: r, session: cfg.Leader.Session, ended: make(chan struct{})}, name: name, id: cfg.Leader.Session}
+	n := &node{process: &process{Replica: r, session: cfg.Leader.Session, ended: make(chan struct{})}, name: name, id: cfg.Leader.Session, gate: way}
 	c.net.mu.Lock()
 	c.net.nodes[name] = r.Server()
 	c.net.mu.Unlock()
@@ -438,6 +451,317 @@ func TestALeaderThatHangsIsReplacedAndDoesNoHarmWhenItWakes(t *testing.T) {
 		}
 		if second := leader(t, nodes...); second == first {
 			t.Error("the leader that was replaced leads again")
+		}
+	})
+}
+
+// gate is a store that can be shut: requests then wait until it opens, or their time is over.
+type gate struct {
+	objectstore.Store
+	mu   sync.Mutex
+	shut chan struct{} // nil: open
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = make(chan struct{})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.shut)
+	g.shut = nil
+}
+
+func (g *gate) pass(ctx context.Context) error {
+	g.mu.Lock()
+	shut := g.shut
+	g.mu.Unlock()
+	if shut == nil {
+		return nil
+	}
+	select {
+	case <-shut:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g *gate) Get(ctx context.Context, key string, r objectstore.Range) (objectstore.Object, error) {
+	if err := g.pass(ctx); err != nil {
+		return objectstore.Object{}, err
+	}
+	return g.Store.Get(ctx, key, r)
+}
+
+func (g *gate) Put(ctx context.Context, key string, body objectstore.Body, c objectstore.Condition) (objectstore.Version, error) {
+	if err := g.pass(ctx); err != nil {
+		return "", err
+	}
+	return g.Store.Put(ctx, key, body, c)
+}
+
+func TestALeaderCutOffFromTheJournalIsReplaced(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		first.gate.close()
+		stuck := make(chan error, 1)
+		go func() { stuck <- first.do(t, "stuck") }()
+		synctest.Wait()
+		began := time.Now()
+		must(t, rest[0].do(t, "meanwhile"))
+		t.Logf("the first command took %v", time.Since(began))
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("the first command after the leader was cut off took %v", took)
+		}
+		first.gate.open()
+		must(t, <-stuck)
+		for _, n := range nodes {
+			if got := n.topics(t, metadata.Fresh()); len(got) != 2 {
+				t.Errorf("%s sees %v", n.name, got)
+			}
+		}
+	})
+}
+
+func TestAnAgentThatCannotReachTheLeaderGoesByWayOfOneThatCan(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		c.sever(first, rest[0], true)
+		for i := range 20 {
+			must(t, rest[0].do(t, fmt.Sprintf("topic-%d", i)))
+			time.Sleep(5 * time.Second)
+		}
+		if !first.Leading() {
+			t.Error("a leader that one agent cannot reach was deposed")
+		}
+		if got := rest[0].topics(t, metadata.Fresh()); len(got) != 20 {
+			t.Errorf("the agent sees %v", got)
+		}
+	})
+}
+
+func TestAnAgentThatReachesNobodyDeposesNoLivingLeader(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		for _, n := range rest[1:] {
+			c.sever(rest[0], n, true)
+		}
+		c.sever(first, rest[0], true)
+		time.Sleep(time.Hour)
+		if !first.Leading() {
+			t.Error("the leader was deposed by an agent that was cut off")
+		}
+		if closed := waitClosed(t, first, rest[0].id); closed > 0 {
+			t.Error("the session of the agent that was cut off was still open after an hour")
+		}
+	})
+}
+
+func TestTheLastAgentLeadsAfterTheOthersFellSilent(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		for _, n := range []*node{first, rest[1]} { // their machines are gone: nothing refuses, nothing answers
+			c.freeze(n)
+			n.gate.close()
+		}
+		began := time.Now()
+		must(t, rest[0].do(t, "alone"))
+		t.Logf("the first command took %v", time.Since(began))
+		for _, n := range []*node{first, rest[1]} {
+			n.gate.open()
+			c.thaw(n)
+		}
+		for _, n := range nodes {
+			if got := n.topics(t, metadata.Fresh()); len(got) != 1 {
+				t.Errorf("%s sees %v", n.name, got)
+			}
+		}
+	})
+}
+
+func TestEachEntryComesIntoAZoneOnce(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		zones := map[string]string{}
+		var nodes []*node
+		for i := range 9 {
+			name := fmt.Sprintf("n%d", i)
+			zones[name] = string(rune('a' + i%3))
+			nodes = append(nodes, c.add(name, zones[name]))
+		}
+		leader(t, nodes...)
+		time.Sleep(time.Minute)
+		c.net.mu.Lock()
+		clear(c.net.pushed)
+		c.net.mu.Unlock()
+		const commands = 50
+		for i := range commands {
+			must(t, nodes[i%9].do(t, fmt.Sprintf("topic-%d", i)))
+		}
+		for _, n := range nodes {
+			if got := n.topics(t, metadata.Fresh()); len(got) != commands {
+				t.Errorf("%s sees %d topics", n.name, len(got))
+			}
+		}
+		into := map[string]int{}
+		c.net.mu.Lock()
+		defer c.net.mu.Unlock()
+		for edge, n := range c.net.pushed {
+			if from, to := zones[edge[0]], zones[edge[1]]; from != to {
+				into[to] += n
+			}
+		}
+		if len(into) != 2 {
+			t.Fatalf("entries crossed zones as %v: two zones have no leader", into)
+		}
+		for zone, n := range into {
+			if n != commands {
+				t.Errorf("%d entries came into zone %s, not %d", n, zone, commands)
+			}
+		}
+	})
+}
+
+func TestAFollowerFarBehindBeginsAnewFromASnapshot(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		small := func(cfg *replica.Config) { cfg.SnapshotBytes = 300; cfg.SessionPatience = time.Hour }
+		var nodes []*node
+		for _, name := range []string{"a", "b"} {
+			n := c.addSilently(name, "", small)
+			n.openSession(t, "")
+			nodes = append(nodes, n)
+		}
+		first := leader(t, nodes...)
+		late := others(first, nodes...)[0]
+		c.freeze(late)
+		late.gate.close()
+		for i := range 200 {
+			must(t, first.do(t, fmt.Sprintf("topic-%d", i)))
+			time.Sleep(time.Second)
+		}
+		c.kill(first) // what it remembers of recent entries goes with it
+		first = c.addSilently(first.name, "", small)
+		if _, boundary := c.snapshot(); boundary < 100 {
+			t.Fatalf("the journal is trimmed to %d only: the test shows nothing", boundary)
+		}
+		watched := make(chan state.Change, 1000)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			for ch, err := range late.Watch(ctx, late.index(t)) {
+				if err == nil {
+					watched <- ch
+				}
+			}
+		}()
+		late.gate.open()
+		c.thaw(late)
+		if got := late.topics(t, metadata.Fresh()); len(got) != 200 {
+			t.Errorf("it sees %d topics", len(got))
+		}
+		synctest.Wait()
+		for len(watched) > 0 {
+			if ch := <-watched; ch.Kind == state.ChangeAll {
+				return
+			}
+		}
+		t.Error("its watcher was never told to look at everything, though there is a gap in what it was told")
+	})
+}
+
+func TestALeaderThatLeavesHandsOverAtOnce(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		began := time.Now()
+		must(t, first.who.Leave(t.Context()))
+		must(t, first.Resign(t.Context()))
+		must(t, rest[0].do(t, "after"))
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("handing over took %v", took)
+		}
+		if first.Leading() {
+			t.Error("it still leads")
+		}
+		must(t, first.do(t, "as a follower"))
+		must(t, first.who.Close(t.Context()))
+		waitClosed(t, rest[0], first.id)
+	})
+}
+
+func TestARestartedAgentGetsItsNodeBackSoon(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		for range 5 {
+			old := nodes[0]
+			c.kill(old)
+			began := time.Now()
+			n := c.add(old.name, "")
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("a restart took %v", took)
+			}
+			if n.who.NodeID() != old.who.NodeID() {
+				t.Errorf("node %d came back as %d", old.who.NodeID(), n.who.NodeID())
+			}
+			nodes = append(nodes[1:], n)
+			must(t, n.do(t, fmt.Sprintf("topic-%d", n.id[15])))
+		}
+	})
+}
+
+func TestASecondAgentOfANameIsRefusedWhileTheFirstLives(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		c.add("a", "")
+		n := c.addSilently("b", "", nil)
+		n.who = metadata.NewSession(n.Replica, metadata.Identity{Session: n.id, NodeID: -1, Agent: "a", Peer: "b"}, time.Now)
+		err := n.who.Open(t.Context())
+		if err == nil || !strings.Contains(err.Error(), `an agent named "a" is already running`) {
+			t.Errorf("it was told %v", err)
+		}
+	})
+}
+
+// tampered changes the names of topics that are pushed to one node: a bug, or bad memory, that makes its state differ.
+func TestAReplicaThatDiffersBeginsAnew(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		var nodes []*node
+		for _, name := range []string{"a", "b"} {
+			n := c.addSilently(name, "", func(cfg *replica.Config) { cfg.CheckEvery = 1 })
+			n.openSession(t, "")
+			nodes = append(nodes, n)
+		}
+		first := leader(t, nodes...)
+		other := others(first, nodes...)[0]
+		c.net.mu.Lock()
+		c.net.tamper = func(to string, e *journal.Entry) {
+			if to == other.name {
+				e.Body = bytes.ReplaceAll(bytes.Clone(e.Body), []byte("good"), []byte("evil"))
+			}
+		}
+		c.net.mu.Unlock()
+		must(t, first.do(t, "good"))
+		time.Sleep(time.Second)
+		if got := other.topics(t, metadata.Local()); !slices.Equal(got, []string{"evil"}) {
+			t.Fatalf("the test does not reach what it is about: %v", got)
+		}
+		c.net.mu.Lock()
+		c.net.tamper = nil
+		c.net.mu.Unlock()
+		must(t, first.do(t, "next"))
+		if got := other.topics(t, metadata.Fresh()); !slices.Equal(got, []string{"good", "next"}) {
+			t.Errorf("after the leader's hash told it, it has %v", got)
 		}
 	})
 }

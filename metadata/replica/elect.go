@@ -164,11 +164,13 @@ type candidate struct{ *owner }
 // stand tries to take the lead: it reads on to the end of the journal and puts a fence there. If somebody else was quicker, or a
 // leader that nobody hears is seen to append, this one follows again. asked: the leader itself asked for it.
 func (r candidate) stand(ctx context.Context, asked bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, journalPatience, errTipPatience)
-	defer cancel()
+	return r.gaveUp(ctx, r.bounded(ctx, func(ctx context.Context) error { return r.tryToLead(ctx, asked) }))
+}
+
+func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 	p, before := r.at.Load(), r.applied.Load()
 	if err := r.catchUp(ctx); err != nil {
-		return r.gaveUp(err)
+		return err
 	}
 	if r.at.Load() != p {
 		return nil // another fence, or a reload: look again
@@ -183,20 +185,18 @@ func (r candidate) stand(ctx context.Context, asked bool) error {
 	if r.over(r.cfg.Leader.Session) {
 		return nil // this agent counts as dead, and is about to find out
 	}
-	err := r.fence(ctx)
-	switch {
-	case errors.Is(err, journal.ErrBehind):
+	if err := r.fence(ctx); errors.Is(err, journal.ErrBehind) {
 		return nil
-	case err != nil:
-		return r.gaveUp(err)
+	} else if err != nil {
+		return err
 	}
 	r.log.Info("leads the metadata", "since", r.at.Load().term)
 	return nil
 }
 
 // gaveUp ends a candidacy that failed: fatal errors end the replica, the others are tried again.
-func (r candidate) gaveUp(err error) error {
-	if fatal(err) {
+func (r candidate) gaveUp(ctx context.Context, err error) error {
+	if err == nil || fatal(err) || ctx.Err() != nil {
 		return err
 	}
 	r.log.Warn("no metadata leader, and this agent could not take the lead; trying again", "error", err)

@@ -71,8 +71,12 @@ func (f *feed) noteFailure(p *position, address string, err error) {
 		f.prefer = ""
 	}
 	f.mu.Unlock()
-	if address == p.leader.Address && errors.Is(err, ErrRefused) {
+	switch {
+	case address != p.leader.Address:
+	case errors.Is(err, ErrRefused), errors.Is(err, errNotThere):
 		f.r.net.leader.refuse(p.term)
+	default:
+		f.r.net.leader.block(time.Now())
 	}
 	f.r.log.Debug("stream of metadata ended", "upstream", address, "error", err)
 	select {
@@ -186,6 +190,8 @@ func (f *feed) stream(ctx context.Context, p *position, address string) error {
 		silence.Reset(r.cfg.Patience)
 		if push.Heard >= 0 {
 			r.net.leader.hear(push.Term, time.Now().Add(-push.Heard))
+		} else if address == p.leader.Address && push.Term <= p.term {
+			return errNotThere
 		}
 		if push.Entry == nil && !push.Missing {
 			continue
@@ -198,8 +204,12 @@ func (f *feed) stream(ctx context.Context, p *position, address string) error {
 	}
 }
 
-// errSilent: an upstream said nothing for too long.
-var errSilent = errors.New("upstream is silent")
+var (
+	// errSilent: an upstream said nothing for too long.
+	errSilent = errors.New("upstream is silent")
+	// errNotThere: who answers where the leader did does not lead: another process, or the same one, deposed.
+	errNotThere = errors.New("upstream is not the leader any more")
+)
 
 // beat tells the upstream who is alive here and behind.
 func (f *feed) beat(ctx context.Context, s Feed) {

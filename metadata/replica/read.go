@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
@@ -120,7 +121,9 @@ func (r asker) propose(ctx context.Context, p *position, commands []state.Comman
 	proposal := Proposal{Commands: state.EncodeEntry(state.Entry{Commands: commands})}
 	for hops, address := range r.routes(p) {
 		proposal.Hops = hops
+		doubt := r.doubt(asking, address, stop)
 		done, err := r.net.peers.Propose(asking, address, proposal)
+		doubt()
 		switch {
 		case err == nil:
 			return r.proposed(ctx, done, len(commands))
@@ -132,6 +135,32 @@ func (r asker) propose(ctx context.Context, p *position, commands []state.Comman
 		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
 	}
 	return nil, errElsewhere
+}
+
+// doubt looks whether a peer is still there that takes long to answer, and gives it up if it says nothing: it may be cut off.
+// It ends with the function that it answers.
+func (r asker) doubt(ctx context.Context, address string, giveUp func()) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var timer *time.Timer
+	var mu sync.Mutex // held over each look, so that timer is set before it fires
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(r.cfg.Patience, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, err := r.net.peers.Status(ctx, address); err != nil && ctx.Err() == nil {
+			r.net.leader.block(time.Now())
+			giveUp()
+			return
+		}
+		if ctx.Err() == nil {
+			timer.Reset(r.cfg.Patience)
+		}
+	})
+	return func() {
+		cancel()
+		timer.Stop()
+	}
 }
 
 func (r asker) proposed(ctx context.Context, done Proposed, n int) ([]state.Result, error) {
@@ -151,7 +180,7 @@ func (r asker) proposed(ctx context.Context, done Proposed, n int) ([]state.Resu
 // routes are the ways to the leader, directly and then by way of the upstream, each with the hops that count as taken.
 func (r asker) routes(p *position) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
-		own := r.cfg.Leader
+		own, up := r.cfg.Leader, r.net.leader.upstream()
 		if r.net.peers == nil || p.leading || p.leader.Session == own.Session {
 			return
 		}
@@ -159,11 +188,21 @@ func (r asker) routes(p *position) iter.Seq2[int, string] {
 		if direct == own.Address {
 			direct = ""
 		}
-		if direct != "" && !yield(0, direct) {
-			return
+		ways := []string{direct, up}
+		if r.net.leader.isBlocked(time.Now()) {
+			ways = []string{up, direct}
 		}
-		if up := r.net.leader.upstream(); up != "" && up != direct {
-			yield(1, up)
+		for i, way := range ways {
+			if way == "" || i == 1 && way == ways[0] {
+				continue
+			}
+			hops := 1
+			if way == direct {
+				hops = 0
+			}
+			if !yield(hops, way) {
+				return
+			}
 		}
 	}
 }

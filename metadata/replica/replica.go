@@ -102,6 +102,7 @@ type owner struct {
 	pending   []*waiter    // readers who wait for proof over a change of roles
 	fences    []time.Time  // when the newest fences were applied here: elections back off by them
 	contested bool         // an election was put off, because a leader that nobody hears was seen to append
+	running   bool         // Run has begun: fences are news, not history
 	isolated  bool         // when they were last asked, most of the others said nothing
 	images    snapshot.Images
 	snap      *snapshot.Writer
@@ -236,6 +237,7 @@ func (r *Replica) Run(ctx context.Context) error {
 
 // alternate leads and follows in turn.
 func (r *owner) alternate(ctx context.Context) error {
+	r.running = true
 	for ctx.Err() == nil {
 		var err error
 		if r.term != nil {

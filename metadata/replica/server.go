@@ -29,11 +29,10 @@ func (s *Server) heard(p *position) time.Duration {
 	if p.leading {
 		return r.healthy(r.cfg.Patience)
 	}
-	silent, gone := r.net.leader.since(p.term, time.Now())
-	if gone || p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
+	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
 		return -1
 	}
-	return max(silent, 1) // 0 is the leader's own
+	return r.net.leader.heard(p.term, time.Now())
 }
 
 // Propose commits commands, or passes them on to the leader.
