@@ -75,6 +75,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$dir" </dev/null; \
 	done
 
+.PHONY: explore
+explore: ## Explore the journal in a bucket for longer, and mutants of it; ARGS='-explore.processes 3 -explore.slots 4 -explore.time 10m'
+	$(GO) test -count=1 -timeout 0 -v -run 'ExploreFurther|ExploreAtRandom|Mutant' ./metadata/journal/object -explore.time 2m -explore.mutants $(ARGS)
+
 .PHONY: golden
 golden: ## Write the golden files anew; look at the difference before you commit it
 	@grep -rlE --include='*_test.go' 'flag\.Bool\("rewrite"' $(CODE) | xargs -n 1 dirname | sort -u | \

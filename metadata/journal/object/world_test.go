@@ -1,86 +1,111 @@
 package object
 
 import (
-	"bytes"
-	"context"
-	"encoding/binary"
+	"cmp"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"io"
-	"iter"
+	"math/bits"
 	"slices"
 
 	"github.com/leat-stream/leat/metadata/journal"
-	"github.com/leat-stream/leat/objectstore"
 )
 
-// A world is one execution of a few processes over one bucket, each step of which is chosen from outside. The processes run the
-// real driver, as coroutines: a process goes on until it is about to send a request (or has nothing to do), and then waits
-// for somebody to choose what becomes of it. So an execution is nothing but the list of choices, and can be played again.
+// A world is a few processes and one bucket at one moment: plain data without pointers, so that it can be copied, compared and
+// hashed as it is. Each step is chosen from outside: a process begins a call, one of its requests is carried out or spoiled, something
+// that is under way lands, a process dies. Between two steps everybody stands still, for as long as anybody likes.
+//
+// A request does its work in the bucket at one moment, and the process goes on at that moment until its next request. That loses
+// nothing: an answer that is a week late is a process that sends its next request a week late, since in between it does
+// nothing that others could see.
 type world struct {
-	budget
-	off   string // the rule that is switched off
-	procs []*proc
+	left   budget
+	head   ref               // what the bucket holds as head; 0: it is lost
+	slots  [maxSlots + 1]ref // and in each slot; 0: 404
+	truth  [maxSlots + 1]ref // what each slot held first: what is committed
+	images [maxProcs]uint16  // bit i: the image that this process made of entry i is readable
 
-	slots  [maxSlots + 1][]byte // what the bucket holds; nil: 404
-	truth  [][]byte             // truth[i-1] is what slot i held first: what is committed
-	head   []byte               // nil: lost
-	bound  uint64               // the newest boundary that head held
-	flight []request            // PUTs and DELETEs that were given up and may still land, in any order, or never
-	denied [][]byte             // bodies of which ErrFenced was said
-	trace  []string             // what was done, if wanted
-	wrong  string               // the first invariant that does not hold
+	committed uint8              // entries in truth
+	bound     uint8              // the newest boundary that head held
+	pushable  uint8              // entries that some leader knew to be committed
+	flight    [maxFlight]request // PUTs and DELETEs that may still land, in any order, or never; sorted
+	procs     [maxProcs]proc
 }
 
-const maxSlots = 12
+const (
+	maxSlots  = 14
+	maxProcs  = 4
+	maxFlight = 8
+)
 
-// budget bounds an execution: how many of each may happen. The last three are for each process.
+// budget bounds an execution: how many of each may still happen. The last four are for each process.
 type budget struct {
-	appends, trims            int
-	lost, late, crash, giveUp int // answers lost; requests that land late or twice; crashes; contexts that end
-	headLoss                  int
-	reads, leads, tips        int
+	appends, trims                     uint8
+	lost, late, crash, giveUp, getFail uint8 // answers lost; requests that land late or twice; crashes; contexts that end; GETs that fail
+	headLoss                           uint8
+	reads, leads, tips, pushes         uint8
+}
+
+// proc is one process. It has applied exactly truth[:applied+1], or the world is wrong: so every entry that anybody ever
+// applied stays what it was, and nobody else ever finds another in its place.
+type proc struct {
+	call    uint32 // under way, in calls; 0: none
+	applied uint8
+	begun   uint8 // a read or tip: world.committed when it began
+	fence   ref   // the newest term that it won
+	last    uint8
+	over    bool
+	alive   bool  // it believes that it leads
+	reload  bool  // it must load the snapshot before anything else
+	sent    uint8 // commands composed, over all restarts
+	led     uint8 // fences composed, over all restarts
+
+	reads, leads, tips, pushes uint8 // left
 }
 
 // request is what a process waits with, or what is under way in flight.
 type request struct {
-	kind  kind
-	slot  uint64   // 0 is head
-	body  []byte   // PUT
-	match string   // PUT of head: the version that must be there
-	slots []uint64 // DELETE
+	kind   kind
+	slot   uint8  // 0 is head; DELETE: the lowest; images: their index
+	always bool   // PUT: without a condition, which the driver never sends
+	body   ref    // PUT; images: the name
+	match  ref    // PUT of head: the version that must be there
+	slots  uint16 // DELETE
 }
 
 type kind byte
 
 const (
-	reqIdle kind = iota
+	reqNone kind = iota
 	reqGet
 	reqPut
 	reqDelete
-	reqPause // between two attempts
+	reqPause    // between two attempts
+	reqPutImage // by the replica, not by the driver
+	reqGetImage
 )
 
 // choice is one step.
 type choice struct {
 	what act
-	proc int
-	arg  int
+	proc uint8
+	arg  uint8 // which of the requests, or of those in flight
 }
 
 type act byte
 
 const (
-	answer  act = iota // the request is carried out and answered; a pause ends
+	reply   act = iota // the request is carried out and answered; a pause ends
 	lose               // it is carried out, the answer is lost
-	delay              // it is reported failed, and lands later or never
+	repeat             // it is carried out twice, and the second is answered
+	delay              // it is reported failed, and lands later or never (a DELETE: each slot by itself)
 	double             // it is carried out and answered, and a copy lands later or never
+	fail               // a GET fails
+	giveUp             // the context of the call ends
 	crash              // the process dies; its request, if any, is never sent
 	crashed            // the process dies; its request lands later or never
-	giveUp             // its context ends
 	land               // what is in flight lands
 	dropHead
+	doPush // the process applies an entry that a leader pushed
 	doRead
 	doLead
 	doAppend
@@ -89,384 +114,497 @@ const (
 	doReload
 )
 
-var errFault = errors.New("the answer is lost")
+var actNames = [...]string{"answered", "carried out, but the answer is lost", "carried out twice, the second is answered",
+	"fails, may land later", "answered, a copy may land later", "fails", "gives up", "crashes", "crashes, its request may land later", "lands",
+	"head is lost", "applies a pushed entry", "reads", "leads", "appends", "asks for the tip", "trims", "reloads"}
 
-// proc is one process. What the driver does runs in next; everything is touched by one goroutine at a time.
-type proc struct {
-	w    *world
-	id   int
-	j    *Journal
-	term journal.Term
-	next func() (struct{}, bool)
-	stop func()
+func (a act) String() string { return actNames[a] }
 
-	yield   func(struct{}) bool
-	pending request
-	command act   // for a process that was idle
-	err     error // the answer to pending
-
-	applied uint64 // it has applied exactly truth[:applied], or the world is wrong
-	alive   bool   // term has not ended
-	reload  bool
-	left    budget // reads, leads, tips
-	sent    int    // commands composed, over all restarts
-	led     int    // fences composed, over all restarts
-	call    act    // under way
-	heard   []byte // all that the call under way began with and was answered
-	begun   int    // len(truth) when it began
-	known   []byte // with rule J4 off: the fence id that is used again
+// model is what all worlds of one exploration share.
+type model struct {
+	scenario
+	*calls
+	lenient bool   // look only at what processes are told, not at what is in the bucket
+	wrong   string // the first promise that was broken
+	seen    [events]int
+	trace   []string
+	tell    bool         // write the trace
+	each    func(*world) // called with every world that a step leads to
 }
 
-// newWorld answers a world in which process 0 leads with its fence in slot 1, and all have applied it.
-func newWorld(n int, b budget, off string) *world {
-	w := &world{budget: b, off: off}
-	h := journal.Head{Format: journal.Level, Driver: journal.DriverObject, Cluster: [16]byte{1}}
-	w.head = journal.EncodeHead(h)
-	for id := range n {
-		p := &proc{w: w, id: id, left: b}
-		w.procs = append(w.procs, p)
-		p.start()
+// scenario is how many processes do how much. Process 0 leads when it begins.
+type scenario struct {
+	procs  int
+	slots  uint8 // appends and fences are begun up to here; 0: maxSlots
+	window int   // GETs that a Read has under way; 0: one
+	low    bool  // there are also trims that leave the boundary behind the snapshot
+	budget budget
+}
+
+func newModel(s scenario, off string) *model {
+	return &model{scenario: s, calls: newCalls(off, s.window)}
+}
+
+// first is the world in which process 0 leads with its fence in slot 1, and all have applied it.
+func (m *model) first() world {
+	w := world{left: m.budget, committed: 1, pushable: 1}
+	w.head = m.calls.head(journal.Head{Format: journal.Level, Driver: journal.DriverObject, Cluster: modelCluster})
+	w.slots[1] = m.calls.entry(journal.Entry{Index: 1, Kind: journal.KindFence, Term: journal.TermID{1, 1}})
+	w.truth = w.slots
+	for i := range m.procs {
+		w.procs[i] = proc{applied: 1, reads: m.budget.reads, leads: m.budget.leads, tips: m.budget.tips, pushes: m.budget.pushes}
 	}
-	p := w.procs[0]
-	fence := journal.Entry{Index: 1, Kind: journal.KindFence, Term: p.termID()}
-	first, _ := journal.EncodeEntry(h.Cluster, fence)
-	w.place(1, first)
-	for _, p := range w.procs {
-		p.applied = 1
-	}
-	t := &term{journal: p.j, fence: fence, last: 1}
-	p.term, p.alive, p.j.term = t, true, t
+	p := &w.procs[0]
+	p.fence, p.last, p.alive, p.led = w.slots[1], 1, true, 1
 	return w
 }
 
-// start begins a process that knows nothing.
-func (p *proc) start() {
-	keys, _ := objectstore.NewKeys("c")
-	p.j = &Journal{
-		store: procStore{p}, keys: keys, cluster: [16]byte{1}, prefetch: 1, newTerm: p.termID, tips: make(map[uint64]*tipAt),
-		pause: func(context.Context, int) error { return p.wait(request{kind: reqPause}) },
+func (m *model) fail(format string, args ...any) {
+	if m.wrong == "" {
+		m.wrong = fmt.Sprintf(format, args...)
 	}
-	p.term, p.alive, p.applied, p.call = nil, false, 0, 0
-	p.next, p.stop = iter.Pull(func(yield func(struct{}) bool) {
-		defer func() {
-			if r := recover(); r != nil && r != any(errFault) {
-				panic(r)
-			}
-		}()
-		p.yield = yield
-		for {
-			p.wait(request{kind: reqIdle})
-			p.run()
+}
+
+func (m *model) isFence(r ref) bool { return m.kinds[r].Kind == journal.KindFence }
+
+// put carries out a PUT and says whether its condition held. What a slot holds first is committed.
+func (m *model) put(w *world, r request) bool {
+	if r.slot == 0 {
+		if !r.always && (w.head == 0 || w.head != r.match) {
+			return false
 		}
-	})
-	p.next()
-}
-
-// wait stops the process until somebody chooses what happens to r. A crash unwinds it.
-func (p *proc) wait(r request) error {
-	p.pending, p.err = r, nil
-	if !p.yield(struct{}{}) {
-		panic(errFault)
+		m.grow(w, r.body)
+		return true
 	}
-	return p.err
-}
-
-func (p *proc) termID() journal.TermID {
-	if p.w.off == "J4 fresh id" && p.known != nil {
-		return journal.TermID(p.known)
-	}
-	p.led++
-	id := journal.TermID{byte(p.id + 1), byte(p.led)}
-	p.known = id[:]
-	return id
-}
-
-// close ends the coroutines.
-func (w *world) close() {
-	for _, p := range w.procs {
-		p.stop()
-	}
-}
-
-func (w *world) fail(format string, args ...any) {
-	if w.wrong == "" {
-		w.wrong = fmt.Sprintf(format, args...)
-	}
-}
-
-// place carries out a PUT of a slot. What a slot holds first is committed.
-func (w *world) place(slot uint64, b []byte) bool {
-	if w.slots[slot] != nil {
+	if w.slots[r.slot] != 0 && !r.always {
 		return false
 	}
-	w.slots[slot] = b
-	switch n := uint64(len(w.truth)); {
-	case slot == n+1:
-		w.truth = append(w.truth, b)
-		for _, body := range w.denied {
-			if bytes.Equal(body, b) {
-				w.fail("entry %d was committed after ErrFenced was said of it", slot)
-			}
-		}
-	case slot > n+1:
-		w.fail("slot %d was filled, and slot %d never was", slot, n+1)
+	w.slots[r.slot] = r.body
+	switch {
+	case r.slot == w.committed+1:
+		w.committed++
+		w.truth[r.slot] = r.body
+	case r.slot > w.committed+1:
+		m.fail("slot %d was filled, and slot %d never was", r.slot, w.committed+1)
+	case m.isFence(r.body):
+		m.seen[junkFence]++
+	default:
+		m.seen[junkEntry]++
 	}
 	return true
 }
 
-// carryOut does in the bucket what r asks for.
-func (w *world) carryOut(r request) error {
-	switch {
-	case r.kind == reqDelete:
-		for _, slot := range r.slots {
-			w.slots[slot] = nil
-		}
-	case r.kind == reqPut && r.slot > 0:
-		if !w.place(r.slot, r.body) {
-			return objectstore.ErrLost
-		}
-	case r.kind == reqPut:
-		if w.head == nil || string(w.head) != r.match {
-			return objectstore.ErrLost
-		}
-		w.head = r.body
-		h, _ := journal.DecodeHead(w.head)
-		w.bound = max(w.bound, h.Boundary)
+// grow replaces head.
+func (m *model) grow(w *world, body ref) {
+	before, _ := journal.DecodeHead([]byte(m.bodies[w.head]))
+	h, _ := journal.DecodeHead([]byte(m.bodies[body]))
+	w.head, w.bound = body, max(w.bound, uint8(h.Boundary))
+	m.seen[snapshotFirst]++
+	if before.Snapshot > 0 {
+		m.seen[snapshotNext]++
 	}
-	// Whatever happened, what is committed is in its slot or below a boundary that a readable snapshot covers.
-	for i, b := range w.truth {
-		if slot := uint64(i + 1); slot >= w.bound && !bytes.Equal(w.slots[slot], b) {
-			w.fail("committed entry %d is lost: the boundary is %d", slot, w.bound)
-		}
+	if m.lenient {
+		return
 	}
-	return nil
+	if h.Boundary < before.Boundary || h.Snapshot < before.Snapshot || h.Boundary > h.Snapshot+1 {
+		m.fail("head went from snapshot %d, boundary %d to snapshot %d, boundary %d", before.Snapshot, before.Boundary, h.Snapshot, h.Boundary)
+	}
+	if h.Snapshot > before.Snapshot && w.images[h.Manifest[14]-1]>>h.Snapshot&1 == 0 {
+		m.fail("head names a snapshot of %d that is not there yet", h.Snapshot)
+	}
 }
 
-// choices answers the steps that are possible now, always in the same order.
-func (w *world) choices() (all []choice) {
-	add := func(possible bool, what act, p, arg int) {
-		if possible {
-			all = append(all, choice{what, p, arg})
+// carryOut does in the bucket what r asks for, and says whether its condition held.
+func (m *model) carryOut(w *world, r request) (held bool) {
+	switch r.kind {
+	case reqPut:
+		held = m.put(w, r)
+		if !held && r.slot == 0 {
+			m.seen[swapRefused]++
+		}
+	case reqDelete:
+		held = true
+		for slot := uint8(1); slot <= maxSlots; slot++ {
+			if r.slots>>slot&1 != 0 {
+				if w.slots[slot] != 0 {
+					m.seen[trimmed]++
+				}
+				w.slots[slot] = 0
+			}
+		}
+	case reqPutImage:
+		name := m.bodies[r.body]
+		w.images[name[14]-1] |= 1 << r.slot
+		return true
+	default:
+		return true
+	}
+	if m.lenient {
+		return held
+	}
+	// What is committed is in its slot, or below a boundary that a readable snapshot covers. Fences are in their slots for ever.
+	for slot := uint8(1); slot <= w.committed; slot++ {
+		if t := w.truth[slot]; w.slots[slot] != t && (slot >= w.bound || m.isFence(t)) {
+			m.fail("committed entry %d is lost: the boundary is %d", slot, w.bound)
 		}
 	}
-	for i, p := range w.procs {
-		k := p.pending.kind
-		if k == reqIdle {
-			add(p.reload, doReload, i, 0)
-			ready := !p.reload
-			add(ready && p.left.reads > 0, doRead, i, 0)
-			add(ready && p.alive && w.appends > 0, doAppend, i, 0)
-			add(ready && !p.alive && p.left.leads > 0, doLead, i, 0)
-			add(ready && p.left.tips > 0, doTip, i, 0)
-			add(ready && w.trims > 0 && p.applied+1 > w.bound, doTrim, i, 0)
-			add(w.crash > 0 && (p.applied > 0 || p.alive), crash, i, 0)
+	return held
+}
+
+// room tells that r could be launched: what does not fit is not chosen.
+func (w *world) room(r request) bool {
+	free := 0
+	for _, f := range w.flight {
+		if f.kind == reqNone {
+			free++
+		}
+	}
+	return free >= max(1, bits.OnesCount16(r.slots))
+}
+
+// launch puts r in flight: a DELETE of several slots in pieces, since no bucket deletes them all at once.
+func (w *world) launch(r request) {
+	for slot := uint8(0); slot <= maxSlots; slot++ {
+		piece := r
+		if r.kind == reqDelete {
+			if r.slots>>slot&1 == 0 {
+				continue
+			}
+			piece.slot, piece.slots = slot, 1<<slot
+		} else if slot > 0 {
+			break
+		}
+		w.flight[maxFlight-1] = piece
+		w.sortFlight()
+	}
+}
+
+func (w *world) sortFlight() {
+	slices.SortFunc(w.flight[:], func(a, b request) int {
+		return cmp.Or(cmp.Compare(min(1, b.kind), min(1, a.kind)), cmp.Compare(a.kind, b.kind), cmp.Compare(a.slot, b.slot),
+			cmp.Compare(a.body, b.body), cmp.Compare(a.match, b.match))
+	})
+}
+
+// choices appends the steps that are possible now, always in the same order.
+func (m *model) choices(w *world, all []choice) []choice {
+	for i := range m.procs {
+		p, id := &w.procs[i], uint8(i)
+		add := func(possible bool, what act, arg int) {
+			if possible {
+				all = append(all, choice{what, id, uint8(arg)})
+			}
+		}
+		if p.call == 0 {
+			ready, limit := !p.reload, cmp.Or(m.slots, maxSlots)
+			add(p.reload, doReload, 0)
+			add(ready && p.reads > 0, doRead, 0)
+			add(ready && p.alive && w.left.appends > 0 && p.last < limit, doAppend, 0)
+			add(ready && !p.alive && p.leads > 0 && p.applied < limit, doLead, 0)
+			add(ready && p.tips > 0, doTip, 0)
+			add(ready && w.left.trims > 0 && p.applied+1 > w.bound, doTrim, 0)
+			add(ready && w.left.trims > 0 && p.applied > w.bound && m.low, doTrim, 1)
+			add(ready && p.pushes > 0 && p.applied < w.pushable, doPush, 0)
+			add(w.left.crash > 0 && (p.applied > 0 || p.alive), crash, 0)
 			continue
 		}
-		add(true, answer, i, 0)
-		add(k == reqPut && w.lost > 0, lose, i, 0)
-		add((k == reqPut || k == reqDelete) && w.late > 0, delay, i, 0)
-		add(k == reqPut && w.late > 0, double, i, 0)
-		add(k == reqPause && w.giveUp > 0, giveUp, i, 0)
-		add(w.crash > 0, crash, i, 0)
-		add((k == reqPut || k == reqDelete) && w.crash > 0 && w.late > 0, crashed, i, 0)
+		for j, r := range m.nodes[p.call].pending {
+			put := r.kind == reqPut
+			late := (put || r.kind == reqDelete) && w.left.late > 0 && w.room(r)
+			add(true, reply, j)
+			add(put && w.left.lost > 0, lose, j)
+			add(put && w.left.lost > 0, repeat, j)
+			add(late, delay, j)
+			add(late, double, j)
+			add(r.kind == reqGet && w.left.getFail > 0, fail, j)
+			add(r.kind == reqPause && w.left.giveUp > 0, giveUp, j)
+			add(late && w.left.crash > 0, crashed, j)
+		}
+		add(w.left.crash > 0, crash, 0)
 	}
-	for i := range w.flight {
-		add(true, land, 0, i)
+	for i, r := range w.flight {
+		if r.kind != reqNone && (i == 0 || r != w.flight[i-1]) {
+			all = append(all, choice{what: land, arg: uint8(i)})
+		}
 	}
-	add(w.headLoss > 0 && w.head != nil, dropHead, 0, 0)
+	if w.left.headLoss > 0 && w.head != 0 {
+		all = append(all, choice{what: dropHead})
+	}
 	return all
 }
 
 // step does what was chosen.
-func (w *world) step(c choice) {
-	p := w.procs[c.proc]
-	r := p.pending
-	if w.trace != nil {
-		w.trace = append(w.trace, w.describe(c))
+func (m *model) step(w *world, c choice) {
+	p := &w.procs[c.proc]
+	if m.tell {
+		m.trace = append(m.trace, m.describe(w, c))
 	}
+	m.seen[events0+event(c.what)]++
+	if c.what >= doRead {
+		m.begin(w, c)
+		return
+	}
+	var r request
+	switch {
+	case c.what == land:
+		r = w.flight[c.arg]
+	case p.call != 0 && c.what <= crashed:
+		r = m.nodes[p.call].pending[c.arg]
+	}
+	m.note(w, c, r)
 	switch c.what {
-	case answer:
-		p.resume(w.carryOut(r))
+	case reply:
+		m.answer(w, c.proc, r, m.carryOut(w, r), done)
 	case lose:
-		w.lost--
-		w.carryOut(r)
-		p.resume(errFault)
+		w.left.lost--
+		m.answer(w, c.proc, r, m.carryOut(w, r), failed)
+	case repeat:
+		w.left.lost--
+		m.carryOut(w, r)
+		m.answer(w, c.proc, r, m.carryOut(w, r), done)
 	case delay:
-		w.late--
-		w.flight = append(w.flight, r)
-		p.resume(errFault)
+		w.left.late--
+		w.launch(r)
+		m.answer(w, c.proc, r, true, failed)
 	case double:
-		w.late--
-		w.flight = append(w.flight, r)
-		p.resume(w.carryOut(r))
+		w.left.late--
+		held := m.carryOut(w, r)
+		w.launch(r)
+		m.answer(w, c.proc, r, held, done)
+	case fail:
+		w.left.getFail--
+		m.answer(w, c.proc, r, true, failed)
 	case giveUp:
-		w.giveUp--
-		p.resume(context.DeadlineExceeded)
+		w.left.giveUp--
+		m.answer(w, c.proc, r, true, ended)
 	case crash, crashed:
-		w.crash--
+		w.left.crash--
 		if c.what == crashed {
-			w.late--
-			w.flight = append(w.flight, r)
+			w.left.late--
+			w.launch(r)
 		}
-		p.stop()
-		p.start()
-		p.reload = true
+		*p = proc{reload: true, sent: p.sent, led: p.led, reads: p.reads, leads: p.leads, tips: p.tips, pushes: p.pushes}
 	case land:
-		r := w.flight[c.arg]
-		w.flight = slices.Delete(slices.Clone(w.flight), c.arg, c.arg+1)
-		w.carryOut(r)
+		w.flight[c.arg] = request{}
+		w.sortFlight()
+		m.carryOut(w, r)
 	case dropHead:
-		w.headLoss--
-		w.head = nil
-	default:
-		p.command, p.call, p.begun = c.what, c.what, len(w.truth)
-		p.heard = append(p.heard[:0], byte(c.what), byte(p.begun))
-		p.resume(nil)
+		w.left.headLoss--
+		w.head = 0
+	case doPush:
+		p.pushes--
+		p.applied++
 	}
 }
 
-// resume lets the process go on with an answer. What it hears is all that the driver can know.
-func (p *proc) resume(err error) {
-	switch {
-	case err == errFault || err == context.DeadlineExceeded:
-		p.heard = append(p.heard, 'f')
-	case err != nil:
-		p.heard = append(p.heard, 'l')
-	default:
-		p.heard = append(p.heard, 'o')
+// begin begins a call.
+func (m *model) begin(w *world, c choice) {
+	p := &w.procs[c.proc]
+	s := start{
+		proc: c.proc, what: c.what, applied: uint64(p.applied), fence: p.fence, last: uint64(p.last), over: p.over, alive: p.alive,
+		led: p.led, sent: p.sent,
 	}
-	p.err = err
-	p.next()
+	p.begun = 0
+	switch c.what {
+	case doRead:
+		p.reads = max(p.reads, 1) - 1
+		p.begun = w.committed
+	case doTip:
+		p.tips = max(p.tips, 1) - 1
+		p.begun = w.committed
+	case doLead:
+		p.leads = max(p.leads, 1) - 1
+		p.led++
+	case doAppend:
+		w.left.appends = max(w.left.appends, 1) - 1
+		p.sent++
+	case doTrim:
+		w.left.trims--
+		s.low = c.arg > 0
+		for slot := uint8(1); slot <= p.applied; slot++ {
+			if m.isFence(w.truth[slot]) {
+				s.fences |= 1 << slot
+			}
+		}
+	}
+	p.call = m.calls.begin(s)
+	m.progress(w, c.proc, 0)
+}
+
+// answer lets a process go on. held says whether the condition of r held.
+func (m *model) answer(w *world, id uint8, r request, held bool, how result) {
+	a := answer{to: r, result: how}
+	if how == done {
+		switch {
+		case !held:
+			a.result = refused
+		case r.kind == reqGet && r.slot == 0:
+			a.body = w.head
+		case r.kind == reqGet:
+			a.body = w.slots[r.slot]
+		case r.kind == reqGetImage && w.images[m.bodies[r.body][14]-1]>>r.slot&1 != 0:
+			a.body = r.body
+		}
+	}
+	p := &w.procs[id]
+	before := len(m.nodes[p.call].yielded)
+	p.call = m.calls.proceed(p.call, a)
+	m.progress(w, id, before)
+}
+
+// progress takes what a call has brought since its last answer, and judges it if it has returned.
+func (m *model) progress(w *world, id uint8, before int) {
+	p := &w.procs[id]
+	n := &m.nodes[p.call]
+	for _, e := range n.yielded[before:] {
+		m.apply(w, id, e)
+	}
+	if len(n.pending) > 0 {
+		return
+	}
+	o := &n.outcome
+	p.fence, p.last, p.over, p.alive = o.fence, uint8(o.last), o.over, o.alive
+	if m.tell {
+		said := "done"
+		if n.err != nil {
+			said = n.err.Error()
+		}
+		m.trace = append(m.trace, fmt.Sprintf("        p%d %s: %s", id, n.what, said))
+	}
+	m.judge(w, id, n)
+	p.call, p.begun = 0, 0
+}
+
+// apply checks that every replica applies what is committed, in order.
+func (m *model) apply(w *world, id uint8, e ref) {
+	p, entry := &w.procs[id], m.kinds[e]
+	if entry.Index != uint64(p.applied)+1 || p.applied+1 > w.committed || w.truth[p.applied+1] != e {
+		m.fail("p%d applied %s as entry %d, which is not what is committed there", id, m.name(e), entry.Index)
+		return
+	}
+	p.applied++
+	if p.alive {
+		w.pushable = max(w.pushable, p.applied)
+	}
+}
+
+// judge holds what a call answered against what is true.
+func (m *model) judge(w *world, id uint8, n *node) {
+	p := &w.procs[id]
+	next := n.applied + 1
+	if n.what == doRead {
+		next = uint64(p.applied) + 1
+	}
+	lastSlot := n.start.last + 1 // of an append
+	is := func(e error) bool { return errors.Is(n.err, e) }
+	switch {
+	case is(journal.ErrNoHead):
+		if w.head != 0 {
+			m.fail("p%d was told that head is missing, and it never was", id)
+		}
+	case is(journal.ErrTrimmed):
+		p.reload = true
+		if uint64(w.bound) <= next {
+			m.fail("p%d was told that entry %d is trimmed, and the boundary is %d", id, next, w.bound)
+		}
+	case is(journal.ErrBehind):
+		if w.committed <= p.applied {
+			m.fail("p%d was told that it is behind, and nothing was committed after %d", id, p.applied)
+		}
+	case is(journal.ErrFenced):
+		mine := m.calls.entry(journal.Entry{Index: lastSlot, Kind: journal.KindCommands, Term: m.kinds[n.start.fence].Term, Body: n.body()})
+		if lastSlot > uint64(w.committed) || w.truth[lastSlot] == mine {
+			m.fail("p%d was told ErrFenced for %s, which is committed or may still be", id, m.name(mine))
+		}
+	case is(journal.ErrUnknown) && n.what == doAppend:
+		if !n.given && uint64(w.bound) <= lastSlot {
+			m.fail("p%d was told that the outcome of append %d is unknown, without a reason", id, lastSlot)
+		}
+	case is(errNoImage):
+		m.fail("p%d: %v", id, n.err)
+	case n.err != nil:
+		if !n.given && n.what != doTrim {
+			m.fail("p%d %s: %v", id, n.what, n.err)
+		}
+	case n.what == doRead && p.applied < p.begun:
+		m.fail("p%d read to the end, %d, when %d entries were committed before it began", id, p.applied, p.begun)
+	case n.what == doTip && p.begun > p.applied:
+		m.fail("p%d was told that %d is the newest, when %d entries were committed before it asked", id, p.applied, p.begun)
+	case n.what == doLead, n.what == doAppend:
+		m.apply(w, id, n.entry)
+	case n.what == doReload:
+		p.reload = false
+		p.applied = max(p.applied, uint8(n.image)) // the image is a copy of a replica, and those were judged
+	}
+	m.noteEnd(w, p, n)
+}
+
+// name tells a body in words.
+func (m *model) name(r ref) string {
+	switch e := m.kinds[r]; {
+	case len(m.bodies[r]) == journal.HeadSize:
+		h, _ := journal.DecodeHead([]byte(m.bodies[r]))
+		return fmt.Sprintf("{snapshot %d, boundary %d}", h.Snapshot, h.Boundary)
+	case e.Kind == journal.KindFence:
+		return fmt.Sprintf("fence %d of p%d", e.Term[1], e.Term[0]-1)
+	case e.Kind == journal.KindCommands:
+		return fmt.Sprintf("%q", e.Body)
+	}
+	return "nothing"
+}
+
+// request tells a request in words.
+func (m *model) request(r request) string {
+	place := fmt.Sprint("slot ", r.slot)
+	if r.slot == 0 {
+		place = "head"
+	}
+	switch r.kind {
+	case reqGet:
+		return "GET " + place
+	case reqPut:
+		return "PUT " + place + ", " + m.name(r.body)
+	case reqDelete:
+		text := "DELETE slots"
+		for slot := range maxSlots + 1 {
+			if r.slots>>slot&1 != 0 {
+				text += fmt.Sprint(" ", slot)
+			}
+		}
+		return text
+	case reqPause:
+		return "pause"
+	case reqPutImage:
+		return fmt.Sprint("PUT image of ", r.slot)
+	case reqGetImage:
+		return fmt.Sprint("GET image of ", r.slot)
+	}
+	return ""
 }
 
 // describe tells a step in words.
-func (w *world) describe(c choice) string {
-	names := [...]string{"is answered", "lands, answer lost", "fails, may land later", "is answered, may land again", "crashes", "crashes, may land later",
-		"gives up", "lands", "head is lost", "reads", "leads", "appends", "asks for the tip", "trims", "reloads"}
-	r := w.procs[c.proc].pending
-	if c.what == land {
-		r = w.flight[c.arg]
+func (m *model) describe(w *world, c choice) string {
+	p := &w.procs[c.proc]
+	switch {
+	case c.what == land:
+		return m.request(w.flight[c.arg]) + ": lands"
+	case c.what == dropHead:
+		return "head is lost"
+	case p.call == 0:
+		return fmt.Sprintf("p%d %s, has applied %d", c.proc, c.what, p.applied)
+	case c.what == crash:
+		return fmt.Sprintf("p%d crashes while it %s", c.proc, m.nodes[p.call].what)
 	}
-	text := map[kind]string{reqGet: "GET", reqPut: "PUT", reqDelete: "DELETE", reqPause: "pause"}[r.kind]
-	if r.kind == reqGet || r.kind == reqPut {
-		text += fmt.Sprint(" ", r.slot)
-	} else if r.kind == reqDelete {
-		text += fmt.Sprint(" ", r.slots)
+	r := m.nodes[p.call].pending[c.arg]
+	found := ""
+	if r.kind == reqPut && c.what != delay && c.what != crashed && (r.slot > 0 && w.slots[r.slot] != 0 || r.slot == 0 && w.head != r.match) {
+		found = ", refused"
 	}
-	if c.what == land || c.what == dropHead {
-		return text + " " + names[c.what]
-	}
-	return fmt.Sprintf("p%d %s %s", c.proc, text, names[c.what])
-}
-
-// hash tells worlds apart whose futures may differ. A process in a call is where it began the call plus what it has heard since:
-// the driver is deterministic. In no wrong world, what a process has applied is a prefix of truth.
-func (w *world) hash(seed maphash.Seed) uint64 {
-	var b []byte
-	number := func(all ...int) {
-		for _, n := range all {
-			b = append(b, byte(n))
+	if r.kind == reqGet && c.what == reply {
+		found = " " + m.name(w.slots[r.slot])
+		if r.slot == 0 {
+			found = " " + m.name(w.head)
 		}
 	}
-	piece := func(p []byte) {
-		b = binary.AppendUvarint(b, uint64(len(p)))
-		b = append(b, p...)
-	}
-	number(w.appends, w.trims, w.lost, w.late, w.crash, w.giveUp, w.headLoss, int(w.bound), len(w.truth), len(w.flight), len(w.denied))
-	for i, t := range w.truth {
-		piece(entryID(t))
-		if s := w.slots[i+1]; bytes.Equal(s, t) {
-			number(1)
-		} else {
-			piece(entryID(s))
-		}
-	}
-	piece(w.head)
-	flight := make([]string, len(w.flight))
-	for i, r := range w.flight {
-		flight[i] = fmt.Sprint(r.kind, r.slot, string(entryID(r.body)), r.match, r.slots)
-	}
-	slices.Sort(flight)
-	for _, f := range flight {
-		piece([]byte(f))
-	}
-	for _, d := range w.denied {
-		piece(entryID(d))
-	}
-	for _, p := range w.procs {
-		number(int(p.applied), p.sent, p.led, p.left.reads, p.left.leads, p.left.tips, int(p.pending.kind))
-		for _, flag := range []bool{p.alive, p.reload} {
-			number(map[bool]int{true: 1}[flag])
-		}
-		if p.pending.kind != reqIdle {
-			piece(p.heard)
-		}
-	}
-	return maphash.Bytes(seed, b)
-}
-
-// entryID is what distinguishes entries here: term and body.
-func entryID(b []byte) []byte {
-	if len(b) == journal.HeadSize || len(b) < journal.EntryOverhead {
-		return b
-	}
-	return append(slices.Clone(b[16:18]), b[52:len(b)-4]...)
-}
-
-// procStore is the bucket as a process sees it: each request waits to be chosen.
-type procStore struct{ p *proc }
-
-func (s procStore) slot(key string) uint64 {
-	if key == s.p.j.keys.Head() {
-		return 0
-	}
-	slot, err := s.p.j.keys.ParseJournal(key)
-	if err != nil || slot > maxSlots {
-		panic(fmt.Sprint("unexpected key ", key))
-	}
-	return slot
-}
-
-func (s procStore) Get(_ context.Context, key string, _ objectstore.Range) (objectstore.Object, error) {
-	slot := s.slot(key)
-	if err := s.p.wait(request{kind: reqGet, slot: slot}); err != nil {
-		return objectstore.Object{}, err
-	}
-	b := s.p.w.slots[slot]
-	if slot == 0 {
-		b = s.p.seenHead()
-	}
-	s.p.heard = append(append(s.p.heard, byte(len(b))), entryID(b)...)
-	if b == nil {
-		return objectstore.Object{}, objectstore.ErrNotFound
-	}
-	return objectstore.Object{Reader: io.NopCloser(bytes.NewReader(b)), Size: int64(len(b)), Version: objectstore.Version(b)}, nil
-}
-
-// seenHead is head, or what a process that breaks a rule takes for it.
-func (p *proc) seenHead() []byte {
-	unchecked := map[string]act{"J2": doRead, "J2 tip": doTip, "J2 append": doAppend, "J3": doLead}
-	switch call, ok := unchecked[p.w.off]; {
-	case p.w.head == nil && p.w.off == "J6", ok && call == p.call:
-		return journal.EncodeHead(journal.Head{Driver: journal.DriverObject, Cluster: [16]byte{1}})
-	}
-	return p.w.head
-}
-
-func (s procStore) Put(_ context.Context, key string, body objectstore.Body, c objectstore.Condition) (objectstore.Version, error) {
-	match, _ := c.Match()
-	err := s.p.wait(request{kind: reqPut, slot: s.slot(key), body: body.Bytes(), match: string(match)})
-	return objectstore.Version(body.Bytes()), err
-}
-
-func (s procStore) Delete(_ context.Context, keys ...string) error {
-	var slots []uint64
-	for _, key := range keys {
-		slots = append(slots, s.slot(key))
-	}
-	return s.p.wait(request{kind: reqDelete, slots: slots})
-}
-
-func (s procStore) List(context.Context, string, string) iter.Seq2[objectstore.Info, error] {
-	panic("the journal never lists")
+	return fmt.Sprintf("    p%d %s: %s%s", c.proc, m.request(r), c.what, found)
 }
