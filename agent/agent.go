@@ -113,7 +113,7 @@ func (a *Agent) assemble(reg prometheus.Registerer) error {
 	if err != nil {
 		return err
 	}
-	a.groups = group.New(a.cfg.Group, a.session, a.log, reg)
+	a.groups = group.New(a.cfg.Group, group.Deps{Door: a.session, Watch: a.replica.Watch, Log: a.log, Register: reg})
 	a.vigil.Handler = api.New(api.Deps{
 		Session: a.session, Catalog: catalog, Producer: a.producer, Fetcher: fetcher,
 		Sessions: fetch.NewSessions(a.cfg.Fetch.Sessions, time.Now), Coordinator: a.groups, Log: a.log, BrokerConfigs: a.cfg.brokerConfigs(),

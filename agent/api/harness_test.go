@@ -118,7 +118,9 @@ func (w *world) agent(who metadata.Identity, edit func(*Deps)) *server {
 	must(t, err)
 	groups := group.Default()
 	groups.InitialRebalanceDelay = time.Millisecond
-	coordinator := group.New(groups, session, w.log, reg)
+	coordinator := group.New(groups, group.Deps{
+		Door: session, Watch: w.replica.Watch, Log: w.log, Register: reg,
+	})
 	for _, run := range []func(context.Context) error{
 		session.Run, producer.Run, coordinator.Run, alive.Run, func(ctx context.Context) error { return waiters.Run(ctx, w.replica, 0) },
 	} {

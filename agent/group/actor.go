@@ -3,6 +3,8 @@ package group
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,25 +15,27 @@ import (
 const (
 	// idleLinger is how long a group is kept in memory of which the journal knows all.
 	idleLinger = 5 * time.Minute
-	// stallTolerance is how late a timer may be. Later means that the whole process stood still: sessions did not end
-	// meanwhile, since nobody could have been heard.
+	// hiccup is how late a timer may be. Later means that the whole process may have stood still, and what members sent
+	// meanwhile may be waiting to be read. Beyond stallTolerance it did stand still, and not just now and then for want of CPU.
+	hiccup         = 100 * time.Millisecond
 	stallTolerance = time.Second
 	// claimTries bounds how often a claim is tried that somebody else changed meanwhile.
 	claimTries = 3
 )
 
-// event is something that happens to a group.
-type event func(g *group, now time.Time)
+// event is something that happens to a group; proven: the claim is known to have stood lately.
+type event func(g *group, now time.Time, proven bool)
 
 // actor holds one group in memory: it owns the group, its claim and its deadlines, and commits what the group wants. While it
 // commits it hears nobody, so a group has one write in flight, and who asks meanwhile waits at the unbuffered inbox: as many
 // as there are requests, which agent/wire bounds.
 //
-// All fields but inbox, gone and listing are owned by run; err may be read when gone is closed.
+// All fields but inbox, nudged, gone and listing are owned by run; err may be read when gone is closed.
 type actor struct {
 	c       *Coordinator
 	id      string
 	inbox   chan event
+	nudged  chan struct{} // the claim, or who should coordinate the group, may have changed; holds one
 	gone    chan struct{}
 	err     error                   // why it is gone
 	listing atomic.Pointer[Listing] // what ListGroups shows; nil before it is loaded
@@ -40,12 +44,38 @@ type actor struct {
 	peopled bool   // the journal may know members, all of which may die: somebody must hold the group
 	claimed bool   // claim is ours. Else it is the claim that stood when the group, without members, was loaded
 	claim   uint64 // its id, 0: none
-	charged int64  // of the coordinator's newcomers
-	settled uint64 // completed generations that the metrics know
+	times   times
+	told    told
 }
 
-func newActor(c *Coordinator, id string, peopled bool) *actor {
-	return &actor{c: c, id: id, peopled: peopled, inbox: make(chan event), gone: make(chan struct{})}
+// times is what an actor knows about time.
+type times struct {
+	began  time.Time
+	losses int           // in a row, of the claim, before that
+	deaf   time.Duration // as of the last proof, see proof.look
+	spared bool          // the last timer was a little late
+}
+
+// told is what an actor has told the coordinator about its group.
+type told struct {
+	newcomers int64 // bytes
+	peopled   int64 // 1 if it has members
+	settled   uint64
+}
+
+func newActor(c *Coordinator, id string, peopled bool, losses int) *actor {
+	return &actor{
+		c: c, id: id, peopled: peopled, inbox: make(chan event), nudged: make(chan struct{}, 1), gone: make(chan struct{}),
+		times: times{began: time.Now(), losses: losses},
+	}
+}
+
+// nudge makes the actor look whether the group is still its own.
+func (a *actor) nudge() {
+	select {
+	case a.nudged <- struct{}{}:
+	default:
+	}
 }
 
 // run serves the group until ctx ends, its claim is lost, a write fails, or there is nothing left to do.
@@ -58,14 +88,20 @@ func (a *actor) run(ctx context.Context) {
 		err = ErrCoordinatorNotAvailable
 	}
 	c := a.c
-	c.newcomers.Add(-a.charged)
+	c.newcomers.Add(-a.told.newcomers)
+	c.peopled.Add(-a.told.peopled)
 	c.mu.Lock()
 	delete(c.groups, a.id)
-	if a.peopled && errors.Is(err, ErrCoordinatorNotAvailable) {
-		c.orphans[a.id] = struct{}{}
+	mine := c.mine(a.id)
+	if a.peopled && mine {
+		c.orphans[a.id] = a.lost(errors.Is(err, ErrNotCoordinator))
 	}
 	c.mu.Unlock()
-	if a.g != nil && err != errRetired && ctx.Err() == nil {
+	switch {
+	case a.g == nil || err == errRetired || ctx.Err() != nil:
+	case !mine:
+		c.m.moved.Inc()
+	default:
 		c.m.forgotten.Inc()
 		c.log.Warn("group is taken out of memory", "group", a.id, "reason", err)
 	}
@@ -92,24 +128,29 @@ func (a *actor) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ErrCoordinatorNotAvailable
-		case ev := <-a.inbox:
+		case <-a.nudged:
 			if err := a.stands(ctx); err != nil {
 				return err
 			}
-			ev(a.g, time.Now())
+			continue
+		case ev := <-a.inbox:
+			proven := a.proven(time.Now()) // before the look at the claim, which then is no older
+			if err := a.stands(ctx); err != nil {
+				return err
+			}
+			ev(a.g, time.Now(), proven)
 		case <-timer.C:
 			now := time.Now()
 			if a.g.idle() {
 				if now.Sub(idleSince) >= idleLinger {
+					a.peopled = false
 					return errRetired
 				}
 				continue
 			}
-			if late := now.Sub(at); late > stallTolerance {
-				a.g.postpone(late)
-				continue
+			if a.inTime(at, now) {
+				a.c.m.expired.Add(float64(a.g.expire(now)))
 			}
-			a.c.m.expired.Add(float64(a.g.expire(now)))
 		}
 		if err := a.settle(ctx); err != nil {
 			return err
@@ -117,13 +158,51 @@ func (a *actor) serve(ctx context.Context) error {
 	}
 }
 
+// proven reports whether the claim is known to have stood lately. Members that could not be answered meanwhile, and gave
+// up or looked elsewhere, get time to come back.
+func (a *actor) proven(now time.Time) bool {
+	good, deaf := a.c.door.Look(now)
+	if gap := deaf - a.times.deaf; gap > 0 && good {
+		a.times.deaf = deaf
+		a.spare(gap, now)
+	}
+	return good
+}
+
+// inTime reports whether what is due at a time may happen now: only if everybody could be heard until then, and answered.
+func (a *actor) inTime(at, now time.Time) bool {
+	if !a.proven(now) && a.g.phase != phaseEmpty {
+		a.g.wake = now.Add(a.c.cfg.ConfirmEvery)
+		return false
+	}
+	late := now.Sub(at)
+	if late > stallTolerance || late > hiccup && !a.times.spared {
+		a.times.spared = true
+		a.spare(late, now)
+		return false
+	}
+	a.times.spared = false
+	return true
+}
+
+// spare gives everybody a whole timeout from now on, since for gap nobody could be heard or answered.
+func (a *actor) spare(gap time.Duration, now time.Time) {
+	a.g.deadlines(func(at time.Time, whole time.Duration) time.Time {
+		return slices.MaxFunc([]time.Time{at.Add(gap), now.Add(whole)}, time.Time.Compare)
+	})
+}
+
 // account tells the coordinator, and those who look from outside, what the group has become.
 func (a *actor) account() {
-	a.c.newcomers.Add(a.g.newcomers.used - a.charged)
-	a.charged = a.g.newcomers.used
+	told := told{newcomers: a.g.newcomers.used, settled: a.g.rebalance.completing}
+	if a.g.phase != phaseEmpty {
+		told.peopled = 1
+	}
+	a.c.newcomers.Add(told.newcomers - a.told.newcomers)
+	a.c.peopled.Add(told.peopled - a.told.peopled)
+	a.c.m.rebalances.Add(float64(told.settled - a.told.settled))
+	a.told = told
 	a.g.newcomers.left = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
-	a.c.m.rebalances.Add(float64(a.g.rebalance.completing - a.settled))
-	a.settled = a.g.rebalance.completing
 	now := Listing{ID: a.id, ProtocolType: a.g.protocolType, State: a.g.phase.String()}
 	if old := a.listing.Load(); old == nil || *old != now {
 		if old != nil {
@@ -165,6 +244,13 @@ func (a *actor) write(ctx context.Context) error {
 		}
 		a.claimed, a.claim = true, r.Index
 		a.c.m.claims.Inc()
+		d, _, _, err := a.read(ctx, metadata.At(r.Index))
+		if err != nil {
+			return err
+		}
+		if len(d.Members) > 0 || d.Generation >= a.g.generation { // a write of who held the claim before, decided after load
+			return fmt.Errorf("%w: the group changed before it was claimed", ErrCoordinatorNotAvailable)
+		}
 	}
 	_, err := a.do(ctx, state.WriteGroup{Claim: a.claim, Group: a.g.durable(time.Now())})
 	return err
@@ -180,15 +266,33 @@ func (a *actor) do(ctx context.Context, op state.Op) (state.Result, error) {
 	return results[0], codeError(results[0].Code)
 }
 
-// stands checks, in what this agent has applied, that nobody else has claimed the group and that it was not deleted.
+// stands checks, in what this agent has applied, that the group is this agent's to coordinate, that nobody else has claimed it, and
+// if nobody here has, that it is still what was loaded. If it was deleted, which happens only while the journal knows no
+// members, those who are joining go on.
 func (a *actor) stands(ctx context.Context) error {
+	if !a.c.mine(a.id) {
+		return ErrNotCoordinator
+	}
 	var owner state.UUID
 	var claim uint64
-	if err := a.c.door.Ask(ctx, metadata.Local(), func(r state.Reader) { owner, claim = r.Claim(a.id) }); err != nil {
+	stale := false
+	err := a.c.door.Ask(ctx, metadata.Local(), func(r state.Reader) {
+		if owner, claim = r.Claim(a.id); !a.claimed {
+			d, _ := r.Group(a.id)
+			stale = len(d.Members) > 0 || d.Generation > a.g.generation
+		}
+	})
+	self := a.c.door.ID()
+	switch {
+	case err != nil:
 		return unavailable(err)
-	}
-	switch self := a.c.door.ID(); {
+	case stale:
+		a.peopled = true
+		return errRetired
 	case claim == a.claim && (!a.claimed || owner == self):
+		return nil
+	case claim == 0 && (a.g.phase == phaseEmpty || a.g.phase == phasePreparing && a.g.rebalance.initial):
+		a.claimed, a.claim = false, 0
 		return nil
 	case claim == 0 || owner == self:
 		return errRetired

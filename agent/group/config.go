@@ -3,6 +3,8 @@ package group
 import (
 	"fmt"
 	"time"
+
+	"github.com/leat-stream/leat/agent/group/proof"
 )
 
 // MaxGroupID bounds the length of a group id, in bytes: the longest string that Kafka's own protocol and records hold.
@@ -23,6 +25,10 @@ type Config struct {
 	MaxCommitBytes   int64         // of one OffsetCommit in the journal
 	MaxNewcomerBytes int64         // of all members and member ids that are in no journal yet, over all groups
 	WriteTimeout     time.Duration // so long is waited for the metadata; then the outcome counts as unknown
+
+	// ConfirmEvery is how often an agent whose groups have members looks whether their claims stand, unless it has learned so
+	// by writing: at most one GET. When the last look is twice as old, members get no answers until one succeeds (R11).
+	ConfirmEvery time.Duration
 }
 
 // Default answers Kafka's defaults, and bounds of memory where Kafka has none.
@@ -40,6 +46,7 @@ func Default() Config {
 		MaxCommitBytes:        1 << 20,
 		MaxNewcomerBytes:      64 << 20,
 		WriteTimeout:          10 * time.Second,
+		ConfirmEvery:          3 * time.Second,
 	}
 }
 
@@ -50,6 +57,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("initial rebalance delay %v is negative", c.InitialRebalanceDelay)
 	case c.MinSessionTimeout <= 0 || c.MaxSessionTimeout < c.MinSessionTimeout:
 		return fmt.Errorf("session timeouts from %v to %v are no range", c.MinSessionTimeout, c.MaxSessionTimeout)
+	case c.ConfirmEvery <= 0 || proof.Lifetime*c.ConfirmEvery > c.MinSessionTimeout:
+		return fmt.Errorf("claims confirmed every %v do not suit sessions of %v", c.ConfirmEvery, c.MinSessionTimeout)
 	case c.NewMemberTimeout <= 0 || c.WriteTimeout <= 0:
 		return fmt.Errorf("new member timeout %v and write timeout %v must be positive", c.NewMemberTimeout, c.WriteTimeout)
 	case c.MaxSize < 1:

@@ -11,11 +11,10 @@ import (
 	"github.com/leat-stream/leat/metadata/state"
 )
 
-// stateDead is what Kafka calls a group that does not exist.
-const stateDead = "Dead"
-
-// typeClassic is the group type of the classic protocol (KIP-848).
-const typeClassic = "classic"
+const (
+	stateDead   = "Dead"    // what Kafka calls a group that does not exist
+	typeClassic = "classic" // the group type of the classic protocol (KIP-848)
+)
 
 // Listing is a group as ListGroups shows it. Its type is always "classic".
 type Listing struct {
@@ -86,7 +85,7 @@ func (c *Coordinator) describe(ctx context.Context, id string) Description {
 	if len(id) > MaxGroupID {
 		return failed(ErrInvalidGroupID)
 	}
-	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.answer(describe(g), nil) })
+	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.Answer(describe(g), nil) })
 	if err == nil && d.State != phaseEmpty.String() {
 		return d
 	}
@@ -151,7 +150,7 @@ func (c *Coordinator) delete(ctx context.Context, id string) error {
 		if g.phase != phaseEmpty {
 			err = ErrGroupNotEmpty
 		}
-		w.answer(struct{}{}, err)
+		w.Answer(struct{}{}, err)
 	})
 	if err != nil && err != errAbsent {
 		return err

@@ -9,10 +9,11 @@ import (
 
 // The errors of the package. agent/api maps each to the Kafka error in the comment.
 var (
-	// ErrCoordinatorNotAvailable (COORDINATOR_NOT_AVAILABLE, retriable): not running, the metadata cannot be reached, the
-	// outcome of a write is unknown, or a bound of memory is reached.
+	// ErrCoordinatorNotAvailable (COORDINATOR_NOT_AVAILABLE, retriable): not running, the metadata cannot be reached, so that the
+	// claim is not confirmed, the outcome of a write is unknown, or a bound of memory is reached.
 	ErrCoordinatorNotAvailable = errors.New("group coordinator not available")
-	// ErrNotCoordinator (NOT_COORDINATOR): the claim on the group is lost.
+	// ErrNotCoordinator (NOT_COORDINATOR, retriable: the client asks who is): another agent should coordinate the group, or has
+	// claimed it.
 	ErrNotCoordinator = errors.New("not the coordinator of the group")
 	// ErrUnknownMember (UNKNOWN_MEMBER_ID): the client must join again without a member id.
 	ErrUnknownMember = errors.New("unknown member id")

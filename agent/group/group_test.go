@@ -287,7 +287,7 @@ func TestSyncAndHeartbeatAreRefused(t *testing.T) {
 
 func TestEmptyGroupThatSomebodyIsJoiningIsNotDeleted(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Generation: -1, Offsets: offsets(h.topic(), "")})
+		_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Generation: -1, Offsets: positions(h.topic(), "")})
 		h.is(err, nil)
 		j := h.goJoin(joinRequest("g", h.newID("g")))
 		h.is(h.c.Delete(h.ctx, []string{"g"})[0], ErrGroupNotEmpty)
@@ -497,7 +497,7 @@ func TestListShowsWhatMemoryAndJournalKnow(t *testing.T) {
 		h.stable("a", 1)
 		id := h.newID("c")
 		h.goJoin(joinRequest("c", id))
-		_, err := h.c.Commit(h.ctx, CommitRequest{Group: "simple", Generation: -1, Offsets: offsets(h.topic(), "")})
+		_, err := h.c.Commit(h.ctx, CommitRequest{Group: "simple", Generation: -1, Offsets: positions(h.topic(), "")})
 		h.is(err, nil)
 		check := func(states, types []string, want ...Listing) {
 			t.Helper()

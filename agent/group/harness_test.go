@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"testing"
@@ -18,22 +19,29 @@ import (
 
 var errKilled = errors.New("killed")
 
-// world is a real state, the only thing that outlives a coordinator.
+// world is a real journal and its state, the only things that outlive a coordinator.
 type world struct {
-	t     *testing.T
-	mu    sync.Mutex
-	st    *state.State
-	index uint64
-	lives byte
+	t       *testing.T
+	mu      sync.Mutex
+	st      *state.State
+	entries []state.Entry
+	doors   []*door
+	lives   byte
 }
 
 func newWorld(t *testing.T) *world { return &world{t: t, st: state.New()} }
 
 func (w *world) apply(c ...state.Command) []state.Result {
-	w.index++
-	results, _, err := w.st.Apply(state.Entry{Index: w.index, Commands: c})
+	e := state.Entry{Index: uint64(len(w.entries)) + 1, Commands: c}
+	w.entries = append(w.entries, e)
+	results, _, err := w.st.Apply(e)
 	if err != nil {
 		w.t.Errorf("apply: %v", err)
+	}
+	for _, d := range w.doors {
+		if !d.behind && !d.cut() {
+			d.catchUp()
+		}
 	}
 	return results
 }
@@ -56,7 +64,8 @@ const (
 	faultSlow          // applied after two seconds
 )
 
-// door is a session of one coordinator's life. Like a metadata.Session it keeps the order of its commands.
+// door is a session of one coordinator's life, with a replica of its own. Like a metadata.Session it keeps the order of its
+// commands.
 type door struct {
 	w      *world
 	id     state.UUID
@@ -66,15 +75,82 @@ type door struct {
 	faults func(op state.Op) fault // nil: none; called with the world locked
 	before func(op state.Op)       // called without a lock, may kill
 	after  func(op state.Op)
+
+	st      *state.State
+	applied int
+	changes []state.Change
+	grown   chan struct{} // closed when there is more to watch
+	behind  bool          // the replica learns nothing but what it asks for
+	mended  chan struct{} // not nil: nobody is reached until it is closed
+	looks   int           // Asks for a fresh state
 }
 
 func (w *world) open() *door {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lives++
-	d := &door{w: w, id: state.UUID{w.lives}}
+	d := &door{w: w, id: state.UUID{w.lives}, st: state.New(), grown: make(chan struct{})}
+	w.doors = append(w.doors, d)
 	w.apply(state.Command{Time: time.Now().UnixMilli(), Op: state.OpenSession{Session: d.id, NodeID: -1, Level: state.Level}})
 	return d
+}
+
+// catchUp applies what the journal has. The world is locked.
+func (d *door) catchUp() {
+	for _, e := range d.w.entries[d.applied:] {
+		_, changes, err := d.st.Apply(e)
+		if err != nil {
+			d.w.t.Errorf("apply: %v", err)
+		}
+		d.changes = append(d.changes, changes...)
+	}
+	if d.applied < len(d.w.entries) {
+		d.applied = len(d.w.entries)
+		close(d.grown)
+		d.grown = make(chan struct{})
+	}
+}
+
+// lag lets the replica fall behind, or catch up again.
+func (d *door) lag(behind bool) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	if d.behind = behind; !behind {
+		d.catchUp()
+	}
+}
+
+func (d *door) cut() bool { return d.mended != nil }
+
+// sever cuts the agent off from all others and the bucket, or mends that.
+func (d *door) sever(cut bool) {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	switch {
+	case cut && !d.cut():
+		d.mended = make(chan struct{})
+	case !cut && d.cut():
+		close(d.mended)
+		d.mended = nil
+		d.catchUp()
+	}
+}
+
+// reach waits until the others can be reached. The world is locked, but not meanwhile.
+func (d *door) reach(ctx context.Context) error {
+	for d.cut() {
+		mended := d.mended
+		d.w.mu.Unlock()
+		select {
+		case <-mended:
+		case <-ctx.Done():
+		}
+		d.w.mu.Lock()
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", metadata.ErrUnknown, ctx.Err())
+		}
+	}
+	return nil
 }
 
 func (d *door) ID() state.UUID { return d.id }
@@ -95,6 +171,10 @@ func (d *door) Do(ctx context.Context, ops ...state.Op) ([]state.Result, error) 
 
 func (d *door) do(ctx context.Context, ops []state.Op) ([]state.Result, error) {
 	d.w.mu.Lock()
+	if err := d.reach(ctx); err != nil {
+		d.w.mu.Unlock()
+		return nil, err
+	}
 	f := faultNone
 	if d.faults != nil {
 		f = d.faults(ops[0])
@@ -141,15 +221,48 @@ func (d *door) commit(ops []state.Op) []state.Result {
 			Session: d.id, Lane: state.LaneOther, Number: d.number, Settled: d.number - 1, Time: time.Now().UnixMilli(), Op: op,
 		}
 	}
-	return d.w.apply(commands...)
+	results := d.w.apply(commands...)
+	d.catchUp()
+	return results
 }
 
-func (d *door) Ask(_ context.Context, _ metadata.Freshness, read func(state.Reader)) error {
-	if d.isDead() {
+func (d *door) Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	if f.IsFresh() {
+		d.looks++
+	}
+	if f.IsFresh() || f.Index() > uint64(d.applied) {
+		if err := d.reach(ctx); err != nil {
+			return err
+		}
+		d.catchUp()
+	}
+	if d.dead {
 		return errKilled
 	}
-	d.w.read(read)
+	read(d.st.Reader())
 	return nil
+}
+
+func (d *door) Watch(ctx context.Context, since uint64) iter.Seq2[state.Change, error] {
+	return func(yield func(state.Change, error) bool) {
+		for next := 0; ; {
+			d.w.mu.Lock()
+			changes, grown := d.changes[next:], d.grown
+			d.w.mu.Unlock()
+			for _, c := range changes {
+				if next++; c.Index > since && !yield(c, nil) {
+					return
+				}
+			}
+			select {
+			case <-grown:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 func (d *door) isDead() bool {
@@ -186,7 +299,7 @@ func inBubble(t *testing.T, f func(h *harness)) {
 func (h *harness) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := h.w.open()
-	c := New(h.cfg, d, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	c := New(h.cfg, Deps{Door: d, Watch: d.Watch, Log: slog.New(slog.DiscardHandler), Register: prometheus.NewRegistry()})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

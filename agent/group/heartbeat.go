@@ -18,7 +18,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r HeartbeatRequest) error {
 		return ErrInvalidGroupID
 	}
 	_, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[struct{}], now time.Time) {
-		w.answer(struct{}{}, r.beat(g, now))
+		w.Answer(struct{}{}, r.beat(g, now))
 	})
 	if err == errAbsent {
 		err = ErrUnknownMember

@@ -103,7 +103,7 @@ type joiner struct {
 	now time.Time
 }
 
-func (j *joiner) refuse(member string, err error) { j.w.answer(JoinResponse{Member: member}, err) }
+func (j *joiner) refuse(member string, err error) { j.w.Answer(JoinResponse{Member: member}, err) }
 
 func (j *joiner) join() {
 	g, r := j.g, j.r
@@ -243,7 +243,7 @@ func (j *joiner) joinKnown() {
 	case same && g.phase == phaseCompleting, same && g.phase == phaseStable && m.id != g.leader:
 		// Perhaps it missed the answer of its last JoinGroup; or it asks without need. The generation that it is told is the
 		// current one; SyncGroup follows. (A leader that joins a stable group wants a rebalance: topics may have changed.)
-		j.w.answer(g.joined(m), nil)
+		j.w.Answer(g.joined(m), nil)
 	default:
 		j.rejoin(m)
 	}
@@ -274,7 +274,7 @@ func (j *joiner) replaceStatic(m *member, id string) {
 	old, leader := m.id, g.leader
 	g.roster.answer(m, JoinResponse{Member: old}, ErrFencedInstance)
 	if m.sync != nil {
-		m.sync.answer(SyncResponse{}, ErrFencedInstance)
+		m.sync.Answer(SyncResponse{}, ErrFencedInstance)
 		m.sync = nil
 	}
 	g.roster.rename(m, id)

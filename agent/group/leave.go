@@ -25,7 +25,7 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 	}
 	errs, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[[]error], now time.Time) {
 		errs := r.leave(g, now)
-		g.afterWrite(func() { w.answer(errs, nil) })
+		g.afterWrite(func() { w.Answer(errs, nil) })
 	})
 	if err == errAbsent {
 		errs = make([]error, len(r.Members))
@@ -33,6 +33,11 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 			errs[i] = ErrUnknownMember
 		}
 		return errs, nil
+	}
+	for _, e := range errs {
+		if v := c.verdict(ctx, r.Group, e); v != e {
+			return nil, v
+		}
 	}
 	return errs, err
 }
@@ -69,7 +74,7 @@ func (l *Leaver) leave(g *group) error {
 	m := g.roster.byID[id]
 	g.roster.answer(m, JoinResponse{}, ErrUnknownMember)
 	if m.sync != nil {
-		m.sync.answer(SyncResponse{}, ErrUnknownMember)
+		m.sync.Answer(SyncResponse{}, ErrUnknownMember)
 		m.sync = nil
 	}
 	g.remove(id)

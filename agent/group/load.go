@@ -18,6 +18,9 @@ func (a *actor) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !a.c.mine(a.id) { // which this agent has just learned, perhaps
+		return ErrNotCoordinator
+	}
 	a.claim = claim
 	a.peopled = len(d.Members) > 0
 	undecided := claim != 0 && owner == a.c.door.ID() // a write under our earlier claim may be
@@ -43,7 +46,9 @@ func (a *actor) load(ctx context.Context) error {
 			return ErrNotCoordinator
 		}
 	}
-	a.g = restore(&a.c.cfg, d, time.Now())
+	now := time.Now()
+	a.g = restore(&a.c.cfg, d, now)
+	_, a.times.deaf = a.c.door.Look(now)
 	return nil
 }
 

@@ -25,7 +25,7 @@ func (g *group) prepare(reason string, now time.Time) {
 		for _, m := range g.roster.order {
 			m.assignment = nil
 			if m.sync != nil {
-				m.sync.answer(SyncResponse{}, ErrRebalanceInProgress)
+				m.sync.Answer(SyncResponse{}, ErrRebalanceInProgress)
 				m.sync = nil
 				g.beat(m, now)
 			}
@@ -221,19 +221,23 @@ func (g *group) rewake() {
 	}
 }
 
-// postpone moves every deadline by d, the time during which nobody could be heard.
-func (g *group) postpone(d time.Duration) {
+// deadlines changes every deadline; whole is what one is at least when it is set anew.
+func (g *group) deadlines(change func(at time.Time, whole time.Duration) time.Time) {
 	for id, at := range g.pending {
-		g.pending[id] = at.Add(d)
+		g.pending[id] = change(at, g.cfg.MinSessionTimeout)
 	}
 	for _, m := range g.roster.order {
-		m.deadline = m.deadline.Add(d)
+		m.deadline = change(m.deadline, m.sessionTimeout)
 	}
-	if !g.rebalance.by.IsZero() {
-		g.rebalance.by = g.rebalance.by.Add(d)
-	}
-	if !g.syncBy.IsZero() {
-		g.syncBy = g.syncBy.Add(d)
+	for _, by := range []*time.Time{&g.rebalance.by, &g.syncBy} {
+		if !by.IsZero() {
+			*by = change(*by, g.cfg.MinSessionTimeout)
+		}
 	}
 	g.rewake()
+}
+
+// postpone moves every deadline by d, the time during which nobody could be heard.
+func (g *group) postpone(d time.Duration) {
+	g.deadlines(func(at time.Time, _ time.Duration) time.Time { return at.Add(d) })
 }

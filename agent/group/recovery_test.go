@@ -18,7 +18,7 @@ func TestRestartCausesNoRebalance_R11(t *testing.T) {
 		for range 5 {
 			h.restart()
 			h.beatFor("g", told, 25*time.Second)
-			_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Member: told[2].Member, Generation: 1, Offsets: offsets(topic, "")})
+			_, err := h.c.Commit(h.ctx, CommitRequest{Group: "g", Member: told[2].Member, Generation: 1, Offsets: positions(topic, "")})
 			h.is(err, nil)
 			h.sync("g", told)
 		}

@@ -5,8 +5,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/reply"
 	"github.com/leat-stream/leat/metadata/state"
 )
+
+// waiter is where the answer to one request goes.
+type waiter[T any] = reply.To[T]
 
 // member is one member of a group in memory. The group's actor owns it.
 type member struct {
@@ -149,7 +153,7 @@ func (r *roster) await(m *member, w *waiter[JoinResponse]) {
 	if m.join == nil {
 		r.joined++
 	} else {
-		m.join.answer(JoinResponse{Member: m.id}, ErrRebalanceInProgress)
+		m.join.Answer(JoinResponse{Member: m.id}, ErrRebalanceInProgress)
 	}
 	m.join = w
 }
@@ -159,7 +163,7 @@ func (r *roster) answer(m *member, resp JoinResponse, err error) {
 	if m.join == nil {
 		return
 	}
-	m.join.answer(resp, err)
+	m.join.Answer(resp, err)
 	m.join = nil
 	r.joined--
 }

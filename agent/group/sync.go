@@ -54,7 +54,7 @@ func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
 		err = ErrUnknownMember
 	}
 	if err != nil {
-		w.answer(SyncResponse{}, err)
+		w.Answer(SyncResponse{}, err)
 		return
 	}
 	delete(g.pendingSync, m.id)
@@ -62,11 +62,11 @@ func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
 		g.syncBy = time.Time{}
 	}
 	if g.phase == phaseStable {
-		w.answer(synced(g, m), nil)
+		w.Answer(synced(g, m), nil)
 		return
 	}
 	if m.sync != nil { // of a connection that the client has given up
-		m.sync.answer(SyncResponse{}, ErrRebalanceInProgress)
+		m.sync.Answer(SyncResponse{}, ErrRebalanceInProgress)
 	}
 	m.sync = w
 	if m.id == g.leader {
@@ -88,7 +88,7 @@ func (r *SyncRequest) assign(g *group, now time.Time) {
 	if size > g.cfg.MaxGroupBytes {
 		for _, m := range g.roster.order {
 			if m.sync != nil {
-				m.sync.answer(SyncResponse{}, ErrAssignmentTooLarge)
+				m.sync.Answer(SyncResponse{}, ErrAssignmentTooLarge)
 				m.sync = nil
 				g.beat(m, now)
 			}
@@ -103,7 +103,7 @@ func (r *SyncRequest) assign(g *group, now time.Time) {
 	g.want(func(now time.Time) {
 		for _, m := range g.roster.order {
 			if m.sync != nil {
-				m.sync.answer(synced(g, m), nil)
+				m.sync.Answer(synced(g, m), nil)
 				m.sync = nil
 				g.beat(m, now)
 			}
