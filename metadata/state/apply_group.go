@@ -127,16 +127,18 @@ func (a *step) deleteGroup(op DeleteGroup) Result {
 	return a.result(CodeOK)
 }
 
-// removeGroup leaves the claim: whoever coordinates the group goes on doing so if members come back.
+// removeGroup takes the claim along: a group that nobody is in is worth no more than one that never was, and there is no end to
+// the names that clients invent. Whoever coordinated it claims it again if members come back.
 func (a *step) removeGroup(id string) {
 	a.groups.remove(id, a.index)
+	a.groups.removeClaim(id, a.index)
 	a.offsets.removeIf(id, a.index, func(*CommittedOffset) bool { return true })
 	a.changed(Change{Kind: ChangeGroup, Group: id})
 }
 
 // expireOffsets decides as Apache Kafka does: the offsets of a group that had members count from when it lost the last one; those of
-// a group that never had any count one by one, from when they were committed. It also drops claims that nobody can use, of
-// groups that do not exist.
+// a group that never had any count one by one, from when they were committed; a group without members and offsets goes at once. It
+// also drops claims on groups that do not exist: what was to be written under them never was.
 func (a *step) expireOffsets(op ExpireOffsets) Result {
 	if op.Limit < 0 {
 		return a.result(CodeInvalid)
@@ -144,12 +146,12 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 	op.Before = min(op.Before, a.clock.steady) // R13
 	var ids []string
 	for g := range a.groups.groups.all() {
-		if g.State == GroupEmpty && g.Changed < op.Before && a.losesOffsets(g, op.Before) {
+		if g.State == GroupEmpty && a.losesOffsets(g, op.Before) {
 			ids = append(ids, g.ID)
 		}
 	}
 	for c := range a.groups.claims.all() {
-		if a.orphaned(c) {
+		if _, ok := a.groups.get(c.group); !ok {
 			ids = append(ids, c.group)
 		}
 	}
@@ -171,18 +173,9 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 
 func (s *State) losesOffsets(g *group, before int64) bool {
 	of, ok := s.offsets.get(g.ID)
-	return !ok || slices.ContainsFunc(of.list, func(c committed) bool { return expires(g, &c.CommittedOffset, before) })
+	return !ok || g.Changed < before && slices.ContainsFunc(of.list, func(c committed) bool { return expires(g, &c.CommittedOffset, before) })
 }
 
 func expires(g *group, o *CommittedOffset, before int64) bool {
 	return g.ProtocolType != "" || o.Committed < before
-}
-
-// orphaned tells a claim that nobody can use, of a group that does not exist.
-func (s *State) orphaned(c *claim) bool {
-	if _, ok := s.groups.get(c.group); ok {
-		return false
-	}
-	holder, ok := s.sessions.get(c.session)
-	return !ok || holder.Closed
 }

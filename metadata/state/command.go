@@ -234,14 +234,13 @@ type OffsetCommit struct {
 	Metadata    string
 }
 
-// DeleteGroup deletes a group and its offsets; the claim stays. CodeNoSuchGroup, CodeGroupNotEmpty.
+// DeleteGroup deletes a group, its offsets and its claim. CodeNoSuchGroup, CodeGroupNotEmpty.
 type DeleteGroup struct{ Group string }
 
 // ExpireOffsets deletes offsets of groups that have had no members since before Before (ms), or the steady time of the state
-// if that is earlier (R13), and then the groups that have
-// nothing left, at most Limit groups, lowest ids first. As in Apache Kafka, offsets of a group without a protocol type (it never had
-// members) expire one by one, by when they were committed. It also drops claims of closed sessions on groups that do not
-// exist. Result.Number: how many groups lost something.
+// if that is earlier (R13), and then the groups that have neither members nor offsets left, at most Limit groups, lowest ids
+// first. As in Apache Kafka, offsets of a group without a protocol type (it never had members) expire one by one, by when they
+// were committed. It also drops claims on groups that do not exist. Result.Number: how many groups lost something.
 type ExpireOffsets struct {
 	Before int64
 	Limit  int32
