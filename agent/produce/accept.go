@@ -32,13 +32,10 @@ var (
 )
 
 // Accept checks the parts and puts the good ones into the open buffer, in order; the others get their outcome at once. It
-// returns as soon as they are in the buffer, so that a connection's next request can follow, or waits for room in it. An
-// error means that nothing was accepted: ctx ended while waiting for room, or the agent shuts down.
+// returns as soon as they are in the buffer, or wait for their predecessors beside it (early.go), so that a connection's next
+// request can follow; or it waits for room in the buffer. An error means that nothing was accepted: ctx ended while waiting for
+// room, or the agent shuts down.
 func (p *Producer) Accept(ctx context.Context, parts []Part) (*Pending, error) {
-	var index uint64
-	if err := p.session.Ask(ctx, metadata.Local(), func(r state.Reader) { index = r.Index() }); err != nil {
-		return nil, err
-	}
 	pending := newPending(len(parts))
 	items := make([]item, 0, len(parts))
 	now := p.cfg.Clock().UnixMilli()
@@ -49,14 +46,35 @@ func (p *Producer) Accept(ctx context.Context, parts []Part) (*Pending, error) {
 			p.metrics.refused.Inc()
 			continue
 		}
-		it.pending, it.slot, it.accept = pending, i, index
+		it.pending, it.slot = pending, i
 		items = append(items, it)
 	}
 	if len(items) == 0 {
 		return pending, nil
 	}
+	lacking := false
+	if err := p.session.Ask(ctx, metadata.Local(), func(r state.Reader) {
+		for i := range items {
+			it := &items[i]
+			it.accept, it.lacks = r.Index(), lacks(r, it)
+			lacking = lacking || it.lacks
+		}
+	}); err != nil {
+		return nil, err
+	}
 	if err := p.buf.add(ctx, items); err != nil {
 		return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, err)
+	}
+	if lacking && p.buf.lobby.n.Load() > 0 {
+		// What was committed between the look above and an early batch's coming into the lobby woke nobody. (Should ctx end
+		// right now, the batch is waited for in vain and decided in time.)
+		_ = p.session.Ask(ctx, metadata.Local(), func(r state.Reader) {
+			for i := range items {
+				if items[i].lacks {
+					p.buf.recheck(r, items[i].tp)
+				}
+			}
+		})
 	}
 	return pending, nil
 }

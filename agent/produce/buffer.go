@@ -2,10 +2,12 @@ package produce
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -16,6 +18,7 @@ type item struct {
 	batch      state.Batch
 	appendTime int64  // ms since the epoch that the batch was stamped with, or -1
 	accept     uint64 // journal index that was applied when it was accepted
+	lacks      bool   // then its predecessor was not in the state; see lobby
 	pending    *Pending
 	slot       int // of its outcome in pending
 	at         time.Time
@@ -26,8 +29,11 @@ type item struct {
 // Bound: held counts the bytes between accept and commit; when limit is reached, add waits (which stops the reading of the
 // connection that it serves) until commits release bytes. Those who wait get in in the order in which they came, so that
 // small requests never keep a large one out. One request may be larger than limit: it gets in once nothing else is held.
+// Early batches count as held, too, while they wait in the lobby.
 type buffer struct {
-	limit int64
+	limit   int64
+	lobby   lobby
+	refused func() // called for each item that is refused before it was in an object
 
 	mu      sync.Mutex
 	items   []item
@@ -48,12 +54,14 @@ type ticket struct {
 }
 
 func newBuffer(limit int64) *buffer {
-	b := &buffer{limit: limit, idle: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	b := &buffer{
+		limit: limit, lobby: newLobby(limit), refused: func() {}, idle: make(chan struct{}), arrived: make(chan struct{}, 1),
+	}
 	close(b.idle)
 	return b
 }
 
-// add appends the items of one request, together and in order, or fails without adding any.
+// add appends the items of one request, together and in order, or fails without adding any. Early ones go to the lobby.
 func (b *buffer) add(ctx context.Context, items []item) error {
 	t := &ticket{items: items}
 	for i := range items {
@@ -93,16 +101,11 @@ func (b *buffer) fits(size int64) bool { return b.held == 0 || b.held+size <= b.
 
 // admit puts a ticket's items in. The caller holds mu.
 func (b *buffer) admit(t *ticket) {
-	now := time.Now()
-	for i := range t.items {
-		t.items[i].at = now
-	}
 	if b.held == 0 {
 		b.idle = make(chan struct{})
 	}
-	b.items = append(b.items, t.items...)
-	b.bytes += t.size
 	b.held += t.size
+	b.enter(t.items, time.Now())
 	b.signal()
 }
 
@@ -156,17 +159,29 @@ func (b *buffer) take(max int64) []item {
 }
 
 // release gives back the bytes of items that were taken and are now answered.
-func (b *buffer) release(size int64) {
+func (b *buffer) release(items []item) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var size int64
+	for i := range items {
+		size += int64(len(items[i].bytes))
+		if items[i].idempotent() {
+			b.lobby.left(&items[i])
+		}
+	}
+	b.unhold(size)
+	b.admitWaiting()
+}
+
+// unhold gives back bytes. The caller holds mu.
+func (b *buffer) unhold(size int64) {
 	b.held -= size
 	if b.held == 0 && size > 0 {
 		close(b.idle)
 	}
-	b.admitWaiting()
 }
 
-// close refuses further items with err, also those that wait for room; what is inside still gets sealed.
+// close refuses further items with err, also those that wait for room or for a predecessor; what is inside still gets sealed.
 func (b *buffer) close(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,6 +194,9 @@ func (b *buffer) close(err error) {
 		close(t.done)
 	}
 	b.waiting = nil
+	for _, e := range slices.Clone(b.lobby.line) {
+		b.dismiss(e, refusal(fmt.Errorf("%w: %w", metadata.ErrNotApplied, err)))
+	}
 	b.signal()
 }
 

@@ -81,23 +81,17 @@ func TestAFullBufferMakesPeopleWaitInOrder(t *testing.T) {
 		add(500) // larger than the whole buffer: only when nothing is held
 		add(5)   // would fit, but must not overtake
 		expect()
-		b.release(b.totalTaken(90))
+		b.release(b.take(1 << 40))
 		expect(500)
-		b.release(500)
+		b.release(sized(500))
 		expect(5)
 		add(95)
 		expect(95)
 		add(1)
 		expect()
-		b.release(5)
+		b.release(sized(5))
 		expect(1)
 	})
-}
-
-// totalTaken takes everything and answers size, for the rhythm of a test.
-func (b *buffer) totalTaken(size int64) int64 {
-	b.take(1 << 40)
-	return size
 }
 
 func TestOneWhoGivesUpWaitingLetsOthersIn(t *testing.T) {
@@ -151,12 +145,12 @@ func TestAClosedBufferRefusesAndEmpties(t *testing.T) {
 		empty := make(chan error, 1)
 		go func() { empty <- b.empty(t.Context()) }()
 		synctest.Wait()
-		b.release(40)
+		b.release(sized(40))
 		synctest.Wait()
 		if len(empty) != 0 {
 			t.Error("not empty yet")
 		}
-		b.release(60)
+		b.release(sized(60))
 		if err := <-empty; err != nil {
 			t.Error(err)
 		}

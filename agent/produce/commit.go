@@ -123,7 +123,7 @@ func (p *Producer) acknowledge(o *object, results []state.BatchResult) {
 		}
 	}
 	p.metrics.objects.Inc()
-	p.buf.release(o.held)
+	p.buf.release(o.items)
 }
 
 // refuse answers every batch of an object with err.
@@ -132,11 +132,9 @@ func (p *Producer) refuse(o *object, err error) {
 }
 
 func (p *Producer) refuseItems(items []item, err error) {
-	var size int64
 	for _, it := range items {
 		it.pending.resolve(it.slot, refusal(err))
-		size += int64(len(it.bytes))
 	}
 	p.metrics.refused.Add(float64(len(items)))
-	p.buf.release(size)
+	p.buf.release(items)
 }

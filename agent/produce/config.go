@@ -27,6 +27,9 @@ type Config struct {
 	MaxBuffered int64
 	// SealedObjects: objects between seal and commit at most. Beyond, sealing waits.
 	SealedObjects int
+	// PredecessorWait: a batch of an idempotent producer that arrives before its predecessor, which another agent may have, waits
+	// so long for it.
+	PredecessorWait time.Duration
 	// Clock is used for timestamps that the broker gives or checks.
 	Clock func() time.Time
 }
@@ -36,7 +39,7 @@ func Default() Config {
 	return Config{
 		FlushBytes: 8 << 20, FlushInterval: 250 * time.Millisecond, EarlyPuts: 10, EarlyBurst: 50,
 		Uploads: 8, UploadPatience: 20 * time.Second, UploadAttempt: 10 * time.Second,
-		MaxBuffered: 256 << 20, SealedObjects: 64, Clock: time.Now,
+		MaxBuffered: 256 << 20, SealedObjects: 64, PredecessorWait: 3 * time.Second, Clock: time.Now,
 	}
 }
 
@@ -53,6 +56,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("buffered bytes %d: must be at least the flush bytes, %d", c.MaxBuffered, c.FlushBytes)
 	case c.UploadPatience <= 0 || c.UploadAttempt <= 0:
 		return errors.New("upload patience and attempt must be positive")
+	case c.PredecessorWait < 0 || c.PredecessorWait > time.Minute:
+		return fmt.Errorf("wait for a predecessor %s: must be between 0 and 1m", c.PredecessorWait)
 	case c.Clock == nil:
 		return errors.New("no clock")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"sync"
@@ -40,6 +41,9 @@ type world struct {
 	before func(first uint64, ops []state.Op) error                         // an error: nothing is applied
 	after  func(first uint64, ops []state.Op, results []state.Result) error // an error: applied, and not answered
 	recent map[string]objectstore.Body
+	news   *news
+	others []*node // further agents
+	log    []state.Entry
 }
 
 func newWorld(t testing.TB) *world {
@@ -47,7 +51,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, owner: owner, store: fake.New(keys), keys: keys, st: state.New(), recent: map[string]objectstore.Body{}}
+	w := &world{t: t, owner: owner, store: fake.New(keys), keys: keys, st: state.New(), recent: map[string]objectstore.Body{}, news: newNews()}
 	w.apply(state.Command{Op: state.OpenSession{Session: owner, NodeID: -1, Level: state.Level}})
 	for i, id := range []state.UUID{topicA, topicB} {
 		w.apply(state.Command{Op: state.CreateTopic{Topic: id, Name: fmt.Sprint("t", i), Partitions: 4, ReplicationFactor: 1}})
@@ -58,9 +62,14 @@ func newWorld(t testing.TB) *world {
 // apply commits one entry. The caller holds mu, or is alone.
 func (w *world) apply(c ...state.Command) []state.Result {
 	w.index++
-	results, _, err := w.st.Apply(state.Entry{Index: w.index, Commands: c})
+	w.log = append(w.log, state.Entry{Index: w.index, Commands: c})
+	results, changes, err := w.st.Apply(w.log[w.index-1])
 	if err != nil {
 		w.t.Errorf("apply: %v", err)
+	}
+	w.news.publish(changes)
+	for _, n := range w.others {
+		n.hear(w.log[w.index-1])
 	}
 	return results
 }
@@ -122,6 +131,10 @@ func (w *world) Ask(ctx context.Context, _ metadata.Freshness, read func(state.R
 	defer w.mu.Unlock()
 	read(w.st.Reader())
 	return ctx.Err()
+}
+
+func (w *world) Watch(ctx context.Context, since uint64) iter.Seq2[state.Change, error] {
+	return w.news.watch(ctx, since)
 }
 
 func (w *world) Put(key string, parts [][]byte) {

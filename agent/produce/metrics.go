@@ -4,8 +4,8 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics of the write path, by stage of the journey.
 type metrics struct {
-	records, bytes, refused, objects, uploadErrors        prometheus.Counter
-	uploadSeconds, commitSeconds, ackSeconds, objectBytes prometheus.Histogram
+	records, bytes, refused, objects, uploadErrors, missing prometheus.Counter
+	uploadSeconds, commitSeconds, ackSeconds, objectBytes   prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
@@ -20,6 +20,7 @@ func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
 		bytes:         counter("leat_produce_bytes_total", "Bytes of record batches acknowledged, as stored, duplicates not counted."),
 		refused:       counter("leat_produce_refused_batches_total", "Batches refused: because of what they are, by the metadata, or because the bucket was away."),
 		objects:       counter("leat_produce_objects_total", "Objects committed."),
+		missing:       counter("leat_produce_missing_predecessors_total", "Batches of idempotent producers refused after a wait, because batches before them never came."),
 		uploadErrors:  counter("leat_produce_upload_errors_total", "Failed attempts to store an object."),
 		uploadSeconds: seconds("leat_produce_upload_seconds", "Time to store one object, with all its attempts, in seconds."),
 		commitSeconds: seconds("leat_produce_commit_seconds", "Time to commit stored objects, in seconds."),
@@ -29,11 +30,17 @@ func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.bytes, m.refused, m.objects, m.uploadErrors,
+		reg.MustRegister(m.records, m.bytes, m.refused, m.objects, m.uploadErrors, m.missing,
 			m.uploadSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "leat_produce_buffered_bytes", Help: "Bytes of record batches between accept and acknowledgement.",
-			}, buf.heldBytes))
+			}, buf.heldBytes),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "leat_produce_early_batches", Help: "Batches of idempotent producers that wait for their predecessors.",
+			}, func() float64 { return float64(buf.lobby.n.Load()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "leat_produce_early_batches_total", Help: "Batches of idempotent producers that arrived before their predecessors.",
+			}, func() float64 { return float64(buf.lobby.waited.Load()) }))
 	}
 	return m
 }

@@ -1,6 +1,8 @@
 // Package produce is the write path: accept → buffer → seal → upload → commit → ack, a file each.
 //
 //	accept.go   checks a request's batches once, against the topic's configuration, and references their bytes
+//	early.go    lets a batch wait whose predecessor is not there yet, because another agent has it
+//	lobby.go    where it waits
 //	buffer.go   one open buffer holds the batches of all partitions; its bytes are bounded
 //	flush.go    decides when the buffer seals: size, interval, or at once when nothing is in flight
 //	seal.go     gathers the batches by partition into the body of one object
@@ -16,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"sync"
@@ -35,6 +38,8 @@ type Session interface {
 	DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error)
 	// Ask looks at one state that is as fresh as f demands.
 	Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error
+	// Watch tells what changed in the local state; see metadata.Service.
+	Watch(ctx context.Context, since uint64) iter.Seq2[state.Change, error]
 }
 
 // Recent is told of every object that was stored, before it is committed: the cache, so that what was just written is
@@ -81,9 +86,11 @@ func New(cfg Config, d Deps) (*Producer, error) {
 		return nil, fmt.Errorf("produce: %w", err)
 	}
 	buf := newBuffer(cfg.MaxBuffered)
+	metrics := newMetrics(d.Register, buf)
+	buf.lobby.wait, buf.refused = cfg.PredecessorWait, metrics.refused.Inc
 	return &Producer{
 		cfg: cfg, log: d.Log, session: d.Session, store: d.Store, keys: d.Keys, recent: d.Recent, cluster: d.Cluster,
-		metrics: newMetrics(d.Register, buf),
+		metrics: metrics,
 		buf:     buf, policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
 		ended: make(chan struct{}, 1), sealed: make(chan *object, cfg.SealedObjects),
 	}, nil
@@ -103,6 +110,8 @@ func (p *Producer) Run(ctx context.Context) error {
 		p.flush(running, &uploads)
 		close(p.sealed) // the flusher is the only sender
 	})
+	wg.Go(func() { p.watch(running) })
+	wg.Go(func() { p.expire(running) })
 	next, err := p.commit(running)
 	cancel(err)
 	p.buf.close(errDraining)

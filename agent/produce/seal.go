@@ -17,7 +17,6 @@ type object struct {
 	body  objectstore.Body
 	items []item // in the order of the runs' batches
 	runs  []state.Run
-	held  int64 // bytes to release once all items are answered
 
 	uploaded chan struct{} // closed when stored, or given up with err
 	err      error
@@ -62,7 +61,6 @@ func (p *Producer) seal(number uint64, items []item) *object {
 			info.Records += int64(it.batch.Count)
 			info.Batches++
 			info.MaxTimestamp = max(info.MaxTimestamp, it.batch.MaxTimestamp)
-			o.held += int64(len(it.bytes))
 		}
 		run.Pos = builder.Add(run.Topic, run.Partition, parts, info)
 		o.runs = append(o.runs, run)

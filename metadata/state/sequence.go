@@ -14,8 +14,8 @@ type Sequence struct {
 	Deleted bool  // it has not, but it wrote to a deleted topic of the same name: any sequence may begin here (rule R6)
 }
 
-// Sequence looks a producer up. That the partition exists is for the caller to know.
-func (r Reader) Sequence(producer int64, tp TopicPartition) Sequence {
+// SequenceOf looks a producer up. That the partition exists is for the caller to know.
+func SequenceOf(r Reader, producer int64, tp TopicPartition) Sequence {
 	p, ok := r.s.producers.get(producer)
 	if !ok {
 		return Sequence{}
@@ -40,6 +40,16 @@ func (q Sequence) Lacks(epoch int16, first int32) bool {
 	// Sequence numbers go round: what is less than half a round ahead is ahead.
 	ahead := (first - following(q.Last)) & math.MaxInt32
 	return epoch == q.Epoch && ahead > 0 && ahead < 1<<30
+}
+
+// With is what is known once a batch of the producer is there as well: the newer of the two counts.
+func (q Sequence) With(b *Batch) Sequence {
+	last := b.LastSequence()
+	ahead := (last - q.Last) & math.MaxInt32
+	if !q.Wrote || b.ProducerEpoch > q.Epoch || b.ProducerEpoch == q.Epoch && ahead < 1<<30 {
+		return Sequence{Known: true, Wrote: true, Epoch: b.ProducerEpoch, Last: last}
+	}
+	return q
 }
 
 // LastSequence is the sequence number of the batch's last record.
