@@ -62,7 +62,7 @@ func (m *model) commit(tp TopicPartition, b Batch) BatchResult {
 			return BatchResult{Duplicate: true, Base: x.base}
 		}
 	}
-	if oldest > 0 && int64(b.FirstSequence)+int64(b.Count) <= all[oldest].first {
+	if len(all) >= 5 && int64(b.FirstSequence)+int64(b.Count) <= all[oldest].first {
 		return refuse(CodeDuplicateSequence)
 	}
 	return refuse(CodeOutOfOrderSequence)
