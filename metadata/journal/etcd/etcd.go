@@ -42,8 +42,8 @@ var ErrUnavailable = errors.New("etcd does not answer")
 const openPatience = 15 * time.Second
 
 // Open opens the journal that url names (see ParseURL), or makes one with a fresh cluster id if there is nothing below its
-// prefix. ErrURL if it names none; ErrUnavailable if no member answers within 15 s, or as long as ctx; journal.ErrNoHead if
-// there are keys below the prefix, and no head.
+// prefix. ErrURL if it names none; ErrUnavailable if no member answers within 15 s, or as long as ctx; ErrMayNotCompact;
+// journal.ErrNoHead if there are keys below the prefix, and no head.
 func Open(ctx context.Context, url string) (*Journal, error) {
 	c, err := ParseURL(url)
 	if err != nil {
@@ -52,8 +52,8 @@ func Open(ctx context.Context, url string) (*Journal, error) {
 	return open(ctx, c)
 }
 
-// Probe tells whether etcd answers a linearizable read of the journal that url names, within 15 s or as long as ctx. It makes
-// nothing; that there is no journal yet is no error.
+// Probe tells whether etcd answers a linearizable read of the journal that url names, within 15 s or as long as ctx, and would
+// let it compact. It makes nothing; that there is no journal yet is no error.
 func Probe(ctx context.Context, url string) error {
 	c, err := ParseURL(url)
 	if err != nil {
@@ -66,6 +66,9 @@ func Probe(ctx context.Context, url string) error {
 		_, err = j.persist(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 			return j.client.Txn(ctx).Then(clientv3.OpGet(j.keys.head()), clientv3.OpGet(j.keys.tip())).Commit()
 		})
+		if err == nil && c.Compact {
+			err = j.mayCompact(ctx)
+		}
 		_ = j.Close() // nothing was begun that it could fail to end
 	}
 	if err != nil {
@@ -78,12 +81,17 @@ func open(ctx context.Context, c Config, more ...grpc.DialOption) (*Journal, err
 	ctx, cancel := context.WithTimeoutCause(ctx, openPatience, ErrUnavailable)
 	defer cancel()
 	j, err := connect(c, more...)
+	if err != nil {
+		return nil, fmt.Errorf("open journal in etcd %s: %w", c, err)
+	}
+	if c.Compact {
+		err = j.mayCompact(ctx)
+	}
 	if err == nil {
-		if err = j.prepare(ctx); err != nil {
-			_ = j.Close() // nothing was begun that it could fail to end
-		}
+		err = j.prepare(ctx)
 	}
 	if err != nil {
+		_ = j.Close() // nothing was begun that it could fail to end
 		return nil, fmt.Errorf("open journal in etcd %s: %w", c, err)
 	}
 	return j, nil

@@ -47,11 +47,15 @@ func config() Config {
 	return Config{Endpoints: server.Addresses(), Prefix: fmt.Sprintf("/test/%d", prefixes.Add(1)), Compact: true}
 }
 
-// patience bounds a test that has gone wrong; nothing waits for it to pass.
+// testContext bounds a test that has gone wrong; nothing waits for its end.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := contextOf(time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func contextOf(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
 }
 
 func openTest(t testing.TB, c Config, more ...grpc.DialOption) *Journal {

@@ -2,9 +2,11 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/leat-stream/leat/metadata/journal"
@@ -160,11 +162,29 @@ func (j *Journal) remove(ctx context.Context, from, end string) error {
 	return err
 }
 
+// ErrMayNotCompact: where users are asked who they are, current versions of etcd let only root compact.
+var ErrMayNotCompact = errors.New("this user may not compact etcd's history, so have etcd do it (--auto-compaction-retention) and add compact=false to the URL")
+
+// mayCompact finds out before anything is written, since an etcd that nobody compacts fills up and stops for everybody. There is
+// no revision -1: whoever may compact is told that it is gone already.
+func (j *Journal) mayCompact(ctx context.Context) error {
+	_, err := j.persist(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		_, err := j.client.Compact(ctx, -1)
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			err = nil
+		}
+		return nil, err
+	})
+	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+		return ErrMayNotCompact
+	}
+	return err
+}
+
 // forget has etcd drop the history of all keys before a revision. Without it every version of tip and every deleted entry would
 // stay, until etcd is full and takes no more writes from anybody. The revision is that of the head before the one just
 // published, so what one trim deletes is forgotten by the next, and others who use this etcd can look back over at least
-// one period between two trims. It is tried once: it may be forbidden, or others may have gone further, and the next trim will
-// do it as well.
+// one period between two trims. It is tried once: others may have gone further, and the next trim will do it as well.
 func (j *Journal) forget(ctx context.Context, before int64) {
 	ctx, cancel := context.WithTimeout(ctx, firstPatience)
 	defer cancel()

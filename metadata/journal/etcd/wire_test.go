@@ -18,9 +18,10 @@ type wire struct {
 	reached chan struct{}
 	resume  chan struct{} // nil: nothing stalls
 	hit     bool          // reached is closed
-	lose    int           // of how many PUTs the answer is to be lost
+	skip    int           // PUTs that pass before
+	lose    int           // the answers to so many are lost
 	landed  bool
-	puts    int // seen
+	then    func() // called after skip PUTs
 }
 
 func (w *wire) Stall(kind string) <-chan struct{} {
@@ -39,10 +40,19 @@ func (w *wire) Resume() {
 
 func (w *wire) LosePut(landed bool) { w.losePuts(1, landed) }
 
-func (w *wire) losePuts(n int, landed bool) {
+func (w *wire) losePuts(n int, landed bool) { w.skipThenLose(0, n, landed) }
+
+func (w *wire) skipThenLose(skip, n int, landed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lose, w.landed = n, landed
+	w.skip, w.lose, w.landed = skip, n, landed
+}
+
+// after has do called when skip PUTs were answered and another one is to be sent.
+func (w *wire) after(skip int, do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skip, w.then = skip, do
 }
 
 // pass answers what a request has to wait for, and whether its answer is lost.
@@ -56,12 +66,16 @@ func (w *wire) pass(kind string) (wait <-chan struct{}, lose, landed bool) {
 		}
 		wait = w.resume
 	}
-	if kind == "PUT" {
-		w.puts++
-		if w.lose > 0 {
-			w.lose--
-			return wait, true, w.landed
-		}
+	switch {
+	case kind != "PUT":
+	case w.skip > 0:
+		w.skip--
+	case w.then != nil:
+		w.then()
+		w.then = nil
+	case w.lose > 0:
+		w.lose--
+		return wait, true, w.landed
 	}
 	return wait, false, false
 }
