@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/leat-stream/leat/agent/peer/peerpb"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/replica"
@@ -233,6 +234,13 @@ func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
 	} {
 		if _, err := c.Chunk(t.Context(), address, r.key, r.size, r.off, r.n); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	raw := rawClient(t, start(t, Handlers{Forward: func(context.Context, ForwardedRequest) (ForwardedResponse, error) { panic("called") }}))
+	for _, m := range []*peerpb.ForwardRequest{{Key: 1 << 15}, {Version: -1<<15 - 1}} {
+		_, err := raw.Forward(t.Context(), m)
+		if err = decodeError(t.Context(), err, "", "", acts); !errors.Is(err, ErrInvalid) || !errors.Is(err, metadata.ErrNotApplied) {
+			t.Errorf("%v: %v", m, err)
 		}
 	}
 }

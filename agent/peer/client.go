@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	grpcpeer "google.golang.org/grpc/peer"
 
 	"github.com/leat-stream/leat/agent/peer/peerpb"
 	"github.com/leat-stream/leat/metadata"
@@ -179,13 +181,19 @@ func (c *Client) connect(ctx context.Context, method, address string) (*link, er
 		return nil, unsent(err, method, address)
 	}
 	if err := l.ready(ctx); err != nil {
-		if ctx.Err() == nil {
-			c.retire(l)
-		}
-		c.release(l)
-		return nil, unsent(err, method, address)
+		defer c.release(l)
+		return nil, c.failed(ctx, l, err, method)
 	}
 	return l, nil
+}
+
+// failed is a call that was never sent, because l is not connected. Unless it is only the call that was given up, the next
+// one begins with a new link.
+func (c *Client) failed(ctx context.Context, l *link, err error, method string) error {
+	if ctx.Err() == nil {
+		c.retire(l)
+	}
+	return unsent(err, method, l.address)
 }
 
 // done ends a call. If time ran out and nothing at all has come since the call began, the connection is suspected to be
@@ -200,10 +208,24 @@ func (c *Client) done(ctx context.Context, l *link, began time.Time) {
 // acts says that a call does something at the other end.
 const acts = true
 
+// attempt makes a call on l, which was connected a moment ago. gRPC tells by sentTo whether the call got as far as a
+// connection: if not, or if the other end is known not to have looked at it, nothing was sent (RFC 9113, 6.8).
+func (c *Client) attempt(ctx context.Context, l *link, method string, acts bool, do func(context.Context, peerpb.PeerClient, grpc.CallOption) error) error {
+	var sentTo grpcpeer.Peer
+	err := do(ctx, l.peer, grpc.Peer(&sentTo))
+	switch {
+	case err == nil:
+		return nil
+	case sentTo.Addr == nil:
+		return c.failed(ctx, l, l.reason(ctx, err), method)
+	}
+	return decodeError(ctx, err, method, l.address, acts)
+}
+
 // call makes one call with one answer.
-func call[R any](ctx context.Context, c *Client, method, address string, acts bool, do func(context.Context, peerpb.PeerClient) (R, error)) (
-	answer R, err error,
-) {
+func call[R any](ctx context.Context, c *Client, method, address string, acts bool,
+	do func(context.Context, peerpb.PeerClient, grpc.CallOption) (R, error),
+) (answer R, err error) {
 	defer func() { c.metrics.count(method, err) }()
 	l, err := c.connect(ctx, method, address)
 	if err != nil {
@@ -211,18 +233,19 @@ func call[R any](ctx context.Context, c *Client, method, address string, acts bo
 	}
 	began := time.Now()
 	defer c.done(ctx, l, began)
-	if answer, err = do(ctx, l.peer); err != nil {
-		return answer, decodeError(ctx, err, method, address, acts)
-	}
-	return answer, nil
+	err = c.attempt(ctx, l, method, acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (err error) {
+		answer, err = do(ctx, p, o)
+		return err
+	})
+	return answer, err
 }
 
 // Status implements replica.Peers, within Config.StatusTimeout.
 func (c *Client) Status(ctx context.Context, address string) (replica.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	m, err := call(ctx, c, "Status", address, !acts, func(ctx context.Context, p peerpb.PeerClient) (*peerpb.StatusReply, error) {
-		return p.Status(ctx, &peerpb.StatusRequest{})
+	m, err := call(ctx, c, "Status", address, !acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (*peerpb.StatusReply, error) {
+		return p.Status(ctx, &peerpb.StatusRequest{}, o)
 	})
 	if err != nil {
 		return replica.Status{}, err
@@ -236,8 +259,8 @@ func (c *Client) Propose(ctx context.Context, address string, p replica.Proposal
 		err := fmt.Errorf("%w: %d bytes, at most %d are allowed", metadata.ErrTooLarge, len(p.Commands), journal.MaxBody)
 		return replica.Proposed{}, unsent(err, "Propose", address)
 	}
-	m, err := call(ctx, c, "Propose", address, acts, func(ctx context.Context, peer peerpb.PeerClient) (*peerpb.ProposeReply, error) {
-		return peer.Propose(ctx, &peerpb.ProposeRequest{Hops: uint32(max(0, p.Hops)), Commands: p.Commands})
+	m, err := call(ctx, c, "Propose", address, acts, func(ctx context.Context, peer peerpb.PeerClient, o grpc.CallOption) (*peerpb.ProposeReply, error) {
+		return peer.Propose(ctx, &peerpb.ProposeRequest{Hops: uint32(max(0, p.Hops)), Commands: p.Commands}, o)
 	})
 	if err != nil {
 		return replica.Proposed{}, err
@@ -247,16 +270,16 @@ func (c *Client) Propose(ctx context.Context, address string, p replica.Proposal
 
 // Tip implements replica.Peers.
 func (c *Client) Tip(ctx context.Context, address string, hops int) (uint64, error) {
-	m, err := call(ctx, c, "Tip", address, !acts, func(ctx context.Context, p peerpb.PeerClient) (*peerpb.TipReply, error) {
-		return p.Tip(ctx, &peerpb.TipRequest{Hops: uint32(max(0, hops))})
+	m, err := call(ctx, c, "Tip", address, !acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (*peerpb.TipReply, error) {
+		return p.Tip(ctx, &peerpb.TipRequest{Hops: uint32(max(0, hops))}, o)
 	})
 	return m.GetIndex(), err
 }
 
 // TakeOver implements replica.Peers.
 func (c *Client) TakeOver(ctx context.Context, address string, term uint64) error {
-	_, err := call(ctx, c, "TakeOver", address, acts, func(ctx context.Context, p peerpb.PeerClient) (*peerpb.TakeOverReply, error) {
-		return p.TakeOver(ctx, &peerpb.TakeOverRequest{Term: term})
+	_, err := call(ctx, c, "TakeOver", address, acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (*peerpb.TakeOverReply, error) {
+		return p.TakeOver(ctx, &peerpb.TakeOverRequest{Term: term}, o)
 	})
 	return err
 }
@@ -267,8 +290,8 @@ func (c *Client) Forward(ctx context.Context, address string, r ForwardedRequest
 		err := fmt.Errorf("%w: %d bytes, at most %d are passed on", metadata.ErrTooLarge, len(r.Body), MaxForward)
 		return ForwardedResponse{}, unsent(err, "Forward", address)
 	}
-	m, err := call(ctx, c, "Forward", address, acts, func(ctx context.Context, p peerpb.PeerClient) (*peerpb.ForwardReply, error) {
-		return p.Forward(ctx, encodeForwarded(r))
+	m, err := call(ctx, c, "Forward", address, acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (*peerpb.ForwardReply, error) {
+		return p.Forward(ctx, encodeForwarded(r), o)
 	})
 	if err != nil {
 		return ForwardedResponse{}, err

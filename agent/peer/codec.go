@@ -79,6 +79,7 @@ func pieces(parts [][]byte) iter.Seq[outPiece] {
 // inPiece is a peerpb.Piece that came: what is left of it, in the buffers that it came in.
 type inPiece struct {
 	data *mem.Reader
+	bad  error // gRPC would keep only the text of it
 }
 
 // open takes a reference to data. A piece without data makes no sense.
@@ -94,7 +95,8 @@ func (p *inPiece) open(data mem.BufferSlice) error {
 		}
 	}
 	_ = r.Close()
-	return fmt.Errorf("%w: a piece of %d bytes", ErrInvalid, data.Len())
+	p.bad = fmt.Errorf("%w: a piece of %d bytes", ErrInvalid, data.Len())
+	return p.bad
 }
 
 // close gives the buffers back. It may be called again.

@@ -7,12 +7,16 @@ import (
 	"net"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
+	"github.com/leat-stream/leat/agent/peer/peerpb"
 	"github.com/leat-stream/leat/metadata/replica"
 )
 
@@ -145,15 +149,29 @@ func filled(t *testing.T, v any) {
 	walk(reflect.TypeOf(v).Name(), reflect.ValueOf(v))
 }
 
-// proxy passes bytes on until it is cut.
+// proxy passes bytes on, until its connections are cut or frozen.
 type proxy struct {
 	net.Listener
 	to string
 	wg sync.WaitGroup
 
 	mu    sync.Mutex
-	conns []net.Conn
+	conns []*proxied
 	fed   int // connections ever
+}
+
+// proxied is one direction of a connection.
+type proxied struct {
+	net.Conn
+	frozen atomic.Bool
+}
+
+// Write passes nothing on when it is frozen, as a network that loses everything.
+func (p *proxied) Write(b []byte) (int, error) {
+	if p.frozen.Load() {
+		return len(b), nil
+	}
+	return p.Conn.Write(b)
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -174,16 +192,7 @@ func newProxy(t *testing.T, to string) *proxy {
 				in.Close()
 				continue
 			}
-			p.mu.Lock()
-			p.conns, p.fed = append(p.conns, in, out), p.fed+1
-			p.mu.Unlock()
-			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
-				p.wg.Go(func() {
-					_, _ = io.Copy(pair[0], pair[1])
-					pair[0].Close()
-					pair[1].Close()
-				})
-			}
+			p.pass(&proxied{Conn: in}, &proxied{Conn: out})
 		}
 	})
 	t.Cleanup(func() {
@@ -194,18 +203,72 @@ func newProxy(t *testing.T, to string) *proxy {
 	return p
 }
 
+func (p *proxy) pass(in, out *proxied) {
+	p.mu.Lock()
+	p.conns, p.fed = append(p.conns, in, out), p.fed+1
+	p.mu.Unlock()
+	for _, pair := range [][2]*proxied{{in, out}, {out, in}} {
+		p.wg.Go(func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			pair[0].Close()
+			pair[1].Close()
+		})
+	}
+}
+
 // cut breaks all connections.
-func (p *proxy) cut() {
+func (p *proxy) cut() { p.each(func(c *proxied) { c.Close() }) }
+
+// freeze has all connections of now pass nothing on any more.
+func (p *proxy) freeze() { p.each(func(c *proxied) { c.frozen.Store(true) }) }
+
+func (p *proxy) each(do func(*proxied)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.conns {
-		c.Close()
+		do(c)
 	}
-	p.conns = nil
 }
 
 func (p *proxy) connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fed
+}
+
+// rawServer serves what only a broken agent would answer, and answers its address.
+func rawServer(t *testing.T, service peerpb.PeerServer) string {
+	t.Helper()
+	id, err := newIdentity(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(id.tls())), grpc.WaitForHandlers(true))
+	peerpb.RegisterPeerServer(s, service)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Serve(l) })
+	t.Cleanup(func() {
+		s.Stop()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// rawClient calls as only a broken agent would.
+func rawClient(t *testing.T, address string) peerpb.PeerClient {
+	t.Helper()
+	id, err := newIdentity(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cc, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(id.tls())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	return peerpb.NewPeerClient(cc)
 }

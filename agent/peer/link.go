@@ -82,7 +82,7 @@ func (l *link) dial(ctx context.Context, address string, m *metrics) (net.Conn, 
 	return c, nil
 }
 
-// failed remembers why connecting failed, which gRPC would tell as text only.
+// failed remembers why connecting failed, which gRPC would tell as text only; nil: it did not.
 func (l *link) failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,11 +92,15 @@ func (l *link) failed(err error) {
 // errUnreachable: connecting failed, or was given up, in a way that has no name.
 var errUnreachable = errors.New("peer cannot be reached")
 
-func (l *link) reason() error {
+// reason answers why a call got no connection; gRPC says err.
+func (l *link) reason(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("connect: %w", errors.Join(context.Cause(ctx), ctx.Err()))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.why == nil {
-		return errUnreachable
+		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	return l.why
 }
@@ -111,12 +115,12 @@ func (l *link) ready(ctx context.Context) error {
 		case connectivity.Idle: // new, or its connection was lost
 			l.grpc.Connect()
 		case connectivity.TransientFailure:
-			return l.reason()
+			return l.reason(ctx, errors.New("no connection"))
 		case connectivity.Shutdown:
 			return ErrClosed
 		}
 		if !l.grpc.WaitForStateChange(ctx, s) {
-			return fmt.Errorf("connect: %w", errors.Join(context.Cause(ctx), ctx.Err()))
+			return l.reason(ctx, nil)
 		}
 	}
 }
@@ -138,8 +142,8 @@ func (c *clientCredentials) ClientHandshake(ctx context.Context, authority strin
 	proven, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		err = fmt.Errorf("handshake: %w", err)
-		c.link.failed(err)
 	}
+	c.link.failed(err)
 	return proven, info, err
 }
 

@@ -19,7 +19,7 @@ var errEnded = errors.New("closed by its user")
 
 // open begins a call with a stream. end is called when the stream has ended, as often as one likes; it, or the end of ctx,
 // gives the link back.
-func (c *Client) open(ctx context.Context, method, address string, do func(context.Context, peerpb.PeerClient) error) (
+func (c *Client) open(ctx context.Context, method, address string, do func(context.Context, peerpb.PeerClient, grpc.CallOption) error) (
 	scope context.Context, end func(error), err error,
 ) {
 	l, err := c.connect(ctx, method, address)
@@ -42,8 +42,7 @@ func (c *Client) open(ctx context.Context, method, address string, do func(conte
 		stop()
 		finish(err)
 	}
-	if err = do(scope, l.peer); err != nil {
-		err = decodeError(ctx, err, method, address, !acts)
+	if err = c.attempt(scope, l, method, !acts, do); err != nil {
 		end(err)
 		return nil, nil, err
 	}
@@ -54,8 +53,8 @@ func (c *Client) open(ctx context.Context, method, address string, do func(conte
 func (c *Client) Follow(ctx context.Context, address string, f replica.Follow) (replica.Feed, error) {
 	feed := &feed{address: address}
 	var err error
-	feed.ctx, feed.end, err = c.open(ctx, "Follow", address, func(ctx context.Context, p peerpb.PeerClient) (err error) {
-		if feed.stream, err = p.Follow(ctx); err != nil {
+	feed.ctx, feed.end, err = c.open(ctx, "Follow", address, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (err error) {
+		if feed.stream, err = p.Follow(ctx, o); err != nil {
 			return err
 		}
 		start := &peerpb.Start{Session: f.Session[:], From: f.From}
@@ -126,8 +125,8 @@ func (f *feed) Close() { f.end(nil) }
 func (c *Client) Chunk(ctx context.Context, address, key string, size, off, n int64) (io.ReadCloser, error) {
 	r := &chunkReader{address: address, left: n}
 	var err error
-	r.ctx, r.end, err = c.open(ctx, "Chunk", address, func(ctx context.Context, p peerpb.PeerClient) (err error) {
-		r.stream, err = p.Chunk(ctx, &peerpb.ChunkRequest{Key: key, Size: size, Offset: off, Length: n})
+	r.ctx, r.end, err = c.open(ctx, "Chunk", address, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (err error) {
+		r.stream, err = p.Chunk(ctx, &peerpb.ChunkRequest{Key: key, Size: size, Offset: off, Length: n}, o)
 		return err
 	})
 	if err != nil {
@@ -156,6 +155,8 @@ type chunkReader struct {
 func (r *chunkReader) next() error {
 	err := r.stream.RecvMsg(&r.piece)
 	switch {
+	case r.piece.bad != nil:
+		err = fmt.Errorf("Chunk of peer %s: %w", r.address, r.piece.bad)
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("Chunk of peer %s: %d bytes are missing: %w", r.address, r.left, io.ErrUnexpectedEOF)
 	case err != nil:

@@ -1,0 +1,271 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/replica"
+)
+
+// answering is handlers that answer Status.
+func answering() Handlers {
+	return Handlers{Replica: &fakeReplica{status: func() replica.Status { return replica.Status{Applied: 1} }}}
+}
+
+// freePort answers an address where nothing listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestRefusedAndSilentAreToldApart(t *testing.T) {
+	c := newTestClient(t, quick())
+	t.Run("nothing listens", func(t *testing.T) {
+		address, began := freePort(t), time.Now()
+		_, err := c.Status(t.Context(), address)
+		_, err2 := c.Propose(t.Context(), address, replica.Proposal{})
+		for _, err := range []error{err, err2} {
+			if !errors.Is(err, replica.ErrRefused) || !errors.Is(err, metadata.ErrNotApplied) || errors.Is(err, metadata.ErrUnknown) {
+				t.Error(err)
+			}
+		}
+		if d := time.Since(began); d > quick().StatusTimeout {
+			t.Errorf("it took %v", d)
+		}
+	})
+	t.Run("never answers", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody ever reads
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		began := time.Now()
+		_, err = c.Status(t.Context(), l.Addr().String())
+		if errors.Is(err, replica.ErrRefused) || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, metadata.ErrNotApplied) {
+			t.Error(err)
+		}
+		if d := time.Since(began); d < quick().StatusTimeout || d > 4*quick().StatusTimeout {
+			t.Errorf("it took %v", d)
+		}
+	})
+	t.Run("hangs up", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				conn.Close()
+			}
+		})
+		_, err = c.Status(t.Context(), l.Addr().String())
+		if errors.Is(err, replica.ErrRefused) || !errors.Is(err, metadata.ErrNotApplied) {
+			t.Error(err)
+		}
+		l.Close()
+		wg.Wait()
+	})
+}
+
+func TestAPeerThatComesBackIsReachedAtOnce(t *testing.T) {
+	address := freePort(t)
+	c := newTestClient(t, quick())
+	for range 20 { // a back-off would be long by now
+		if _, err := c.Status(t.Context(), address); !errors.Is(err, replica.ErrRefused) {
+			t.Fatal(err)
+		}
+	}
+	s := listen(t, quick(), address, nil)
+	stop := serve(t, s, answering())
+	if _, err := c.Status(t.Context(), address); err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	stop()
+	if _, err := c.Status(t.Context(), address); !errors.Is(err, replica.ErrRefused) {
+		t.Fatal(err)
+	}
+	serve(t, listen(t, quick(), address, nil), answering())
+	eventually(t, "served", func() bool {
+		_, err := c.Status(t.Context(), address)
+		if err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+func TestACallWhoseConnectionBreaksIsUnknown(t *testing.T) {
+	began := make(chan struct{})
+	calls := 0
+	h := answering()
+	h.Replica.(*fakeReplica).propose = func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {
+		calls++
+		close(began)
+		<-ctx.Done()
+		return replica.Proposed{}, ctx.Err()
+	}
+	p := newProxy(t, start(t, h))
+	c := newTestClient(t, quick())
+	go func() {
+		<-began
+		p.cut()
+	}()
+	_, err := c.Propose(t.Context(), p.Addr().String(), replica.Proposal{})
+	if !errors.Is(err, metadata.ErrUnknown) || errors.Is(err, metadata.ErrNotApplied) || errors.Is(err, replica.ErrRefused) {
+		t.Error(err)
+	}
+	if _, err := c.Status(t.Context(), p.Addr().String()); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+	if calls != 1 || p.connections() != 2 {
+		t.Errorf("%d calls over %d connections", calls, p.connections())
+	}
+}
+
+func TestADeadConnectionIsReplacedAfterOneTimeout(t *testing.T) {
+	h := answering()
+	h.Replica.(*fakeReplica).follow = func(ctx context.Context, _ replica.Follow, _ func() (replica.Beat, error), push func(replica.Push) error) error {
+		if err := push(replica.Push{Applied: 1}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	p := newProxy(t, start(t, h))
+	address, c := p.Addr().String(), newTestClient(t, quick())
+	feed, err := c.Follow(t.Context(), address, replica.Follow{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := feed.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	p.freeze()
+	if _, err := c.Status(t.Context(), address); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.Status(t.Context(), address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := p.connections(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+	if c.mu.Lock(); len(c.retired) != 1 {
+		t.Errorf("%d links are retired", len(c.retired))
+	}
+	c.mu.Unlock()
+	feed.Close() // the last user of the old connection
+	if c.mu.Lock(); len(c.retired) != 0 {
+		t.Errorf("%d links are still retired", len(c.retired))
+	}
+	c.mu.Unlock()
+}
+
+func TestAConnectionThatIsAliveOutlivesASlowCall(t *testing.T) {
+	h := answering()
+	h.Replica.(*fakeReplica).propose = func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {
+		<-ctx.Done()
+		return replica.Proposed{}, ctx.Err()
+	}
+	p := newProxy(t, start(t, h))
+	address, c := p.Addr().String(), newTestClient(t, quick())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = c.Propose(ctx, address, replica.Proposal{}) })
+	for ctx.Err() == nil { // others are answered meanwhile
+		if _, err := c.Status(t.Context(), address); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	if _, err := c.Status(t.Context(), address); err != nil || p.connections() != 1 {
+		t.Errorf("%d connections, %v", p.connections(), err)
+	}
+}
+
+func TestCallsShareAConnectionWhichIsClosedWhenUnused(t *testing.T) {
+	p := newProxy(t, start(t, answering()))
+	cfg := quick()
+	cfg.Idle, cfg.StatusTimeout = 20*time.Millisecond, 10*time.Second
+	c := newTestClient(t, cfg)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := c.Status(t.Context(), p.Addr().String()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := p.connections(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	eventually(t, "closed", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.links) == 0
+	})
+	if _, err := c.Status(t.Context(), p.Addr().String()); err != nil || p.connections() != 2 {
+		t.Error(p.connections(), err)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	h := answering()
+	h.Replica.(*fakeReplica).follow = func(ctx context.Context, _ replica.Follow, _ func() (replica.Beat, error), _ func(replica.Push) error) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	first, second, third := start(t, h), start(t, h), start(t, h)
+	cfg := quick()
+	cfg.MaxPeers = 2
+	c := newTestClient(t, cfg)
+	feed, err := c.Follow(t.Context(), first, replica.Follow{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, address := range []string{second, third} { // each takes the place of the other, which is unused
+			if _, err := c.Status(t.Context(), address); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	feed2, err := c.Follow(t.Context(), third, replica.Follow{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Status(t.Context(), second); !errors.Is(err, ErrTooManyPeers) || !errors.Is(err, metadata.ErrNotApplied) {
+		t.Error(err)
+	}
+	feed.Close()
+	if _, err := c.Status(t.Context(), second); err != nil {
+		t.Error(err)
+	}
+	c.Close()
+	if _, err := feed2.Recv(); err == nil {
+		t.Error("a stream outlives its client")
+	}
+	if _, err := c.Status(t.Context(), third); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	feed2.Close()
+}
