@@ -42,7 +42,7 @@ func (c *conn) answer() {
 			c.flight.muted = c.flight.active.Add(resp.Throttle)
 		}
 		if len(c.flight.queue) == 0 && c.flight.retire.due(c.flight.active) {
-			c.rouse()
+			c.flight.rouse(c.nc)
 		}
 		c.mu.Unlock()
 		select {

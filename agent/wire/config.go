@@ -21,7 +21,7 @@ type Listener struct {
 	// answer sends them elsewhere.
 	Shared bool
 	// Proxy: every connection must begin with a PROXY protocol header of version 2, which says who connects. Only the
-	// balancer may reach such a listener: who reaches it may name any address (see proxy.go).
+	// balancer may reach such a listener: who reaches it may name any address (see package proxy).
 	Proxy bool
 }
 

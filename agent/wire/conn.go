@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire/proxy"
 )
 
 // conn is one client's connection. Two goroutines serve it: the reader, for its whole life, reads frames and begins requests;
@@ -82,17 +84,17 @@ var (
 
 // run serves the connection until it ends, and returns when nothing of it is left running.
 func (c *conn) run() {
-	err := c.greet()
+	err := c.s.greet(c)
 	if err == nil {
 		err = c.read()
 	}
 	switch {
-	case errors.Is(err, errDrain), errors.Is(err, errRetired):
+	case errors.Is(err, errDrain), errors.Is(err, errAged), errors.Is(err, errShed):
 		c.settle()
 		c.linger()
-		c.kill(c.leaving(err), nil)
-	case errors.Is(err, errProxy):
-		c.complain(err)
+		c.kill(reasonOf(err), nil)
+	case errors.Is(err, proxy.ErrHeader), errors.Is(err, errSlowProxy):
+		c.s.complain(c, err)
 		c.kill(reasonProxy, err)
 	case isProtocolError(err): // the answers to what came before still go out
 		c.settle()
@@ -106,16 +108,6 @@ func (c *conn) run() {
 	c.mu.Unlock()
 	c.s.metrics.closed.WithLabelValues(string(why)).Inc()
 	c.s.log.Debug("connection closed", "conn", c.id, "host", c.host, "listener", c.listener.Name, "reason", string(why), "error", cause)
-}
-
-// leaving is why a connection goes that is drained or retired.
-func (c *conn) leaving(err error) reason {
-	if errors.Is(err, errDrain) {
-		return reasonDrain
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flight.retire.why
 }
 
 // read reads and begins requests until an error.
@@ -343,6 +335,10 @@ func reasonOf(err error) reason {
 		return reasonIdle
 	case errors.Is(err, errDrain):
 		return reasonDrain
+	case errors.Is(err, errAged):
+		return reasonAge
+	case errors.Is(err, errShed):
+		return reasonShed
 	case errors.Is(err, errFrameTooLong):
 		return reasonTooLong
 	case errors.Is(err, errUnsupported):

@@ -62,7 +62,12 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 func (c *conn) readPrefix() (int, error) {
 	got := 0
 	var wait frameWait
-	err := c.await(&wait)
+	await := func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.flight.await(&wait, c.nc, c.s.cfg.Idle)
+	}
+	err := await()
 	for got < sizeBytes {
 		if err != nil {
 			return 0, err
@@ -82,7 +87,7 @@ func (c *conn) readPrefix() (int, error) {
 		case got > 0:
 			return 0, errSlow
 		default:
-			err = c.await(&wait)
+			err = await()
 		}
 	}
 	return got, nil

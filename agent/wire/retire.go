@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"time"
 )
 
@@ -30,12 +31,16 @@ const (
 	ageSpread = 0.2
 )
 
-var errRetired = errors.New("retired")
+// Why a connection is retired.
+var (
+	errAged = errors.New("of age")
+	errShed = errors.New("shed")
+)
 
 // retirement is when and why a connection is to go; the zero one is never.
 type retirement struct {
 	at  time.Time
-	why reason
+	why error
 }
 
 // due tells whether the connection is to go.
@@ -55,7 +60,7 @@ func (c Config) ofAge(now time.Time) retirement {
 		return retirement{}
 	}
 	life := float64(c.MaxAge) * (1 - ageSpread + 2*ageSpread*rand.Float64())
-	return retirement{now.Add(time.Duration(life)), reasonAge}
+	return retirement{now.Add(time.Duration(life)), errAged}
 }
 
 // Shed retires the connections that are open and those that still come, each at a moment of its own within over, and returns when
@@ -84,7 +89,7 @@ func (s *Server) Shed(ctx context.Context, over time.Duration) {
 
 // shedBy picks a moment between now and end.
 func shedBy(now, end time.Time) retirement {
-	return retirement{now.Add(time.Duration(rand.Int64N(max(int64(end.Sub(now)), 1)))), reasonShed}
+	return retirement{now.Add(time.Duration(rand.Int64N(max(int64(end.Sub(now)), 1)))), errShed}
 }
 
 // retire makes the connection go at r, unless it goes sooner anyway.
@@ -92,13 +97,13 @@ func (c *conn) retire(r retirement) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flight.retire = c.flight.retire.sooner(r)
-	c.rouse()
+	c.flight.rouse(c.nc)
 }
 
-// rouse makes a reader that waits for a frame to begin look again how long it may; c.mu is held.
-func (c *conn) rouse() {
-	if c.flight.waiting && !c.flight.draining {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+// rouse makes a reader that waits for a frame to begin look again how long it may; conn.mu is held.
+func (f *flight) rouse(nc net.Conn) {
+	if f.waiting && !f.draining {
+		_ = nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
 	}
 }
 
@@ -109,27 +114,24 @@ type frameWait struct {
 }
 
 // await sets how long the reader may wait for a frame to begin: without end while a request is in flight, else Idle after the
-// last answer, and no longer than until the connection is retired. The error is errIdle, errRetired or errDrain if it may not.
-// Whoever changes what this depends on rouses the reader; so deadline and flag are set under one lock.
-func (c *conn) await(w *frameWait) error {
+// last answer, and no longer than until the connection is retired. The error is errIdle, errAged, errShed or errDrain if it may not.
+// Whoever changes what this depends on rouses the reader; so deadline and flag are set under one lock, which is held: conn.mu.
+func (f *flight) await(w *frameWait, nc net.Conn, idle time.Duration) error {
 	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := &c.flight
 	if f.draining {
 		return errDrain
 	}
 	nothing := len(f.queue) == 0
-	deadline := now.Add(c.s.cfg.Idle)
+	deadline := now.Add(idle)
 	switch {
 	case f.retire.due(now) && (w.silent || !w.again && now.Sub(f.retire.at) >= retireGrace):
-		return errRetired
+		return f.retire.why
 	case f.retire.due(now) && nothing:
 		deadline, w.silent = now.Add(retireGap), true
 	case f.retire.due(now): // the answer to what is in flight rouses
 	default:
 		if nothing {
-			deadline = f.active.Add(c.s.cfg.Idle)
+			deadline = f.active.Add(idle)
 		}
 		if !now.Before(deadline) {
 			return errIdle
@@ -139,7 +141,7 @@ func (c *conn) await(w *frameWait) error {
 		}
 	}
 	w.again, f.waiting = true, true
-	return c.nc.SetReadDeadline(deadline)
+	return nc.SetReadDeadline(deadline)
 }
 
 // linger ends our direction, after the last answer, and takes no more notice of what the client still sends, until it ends its
