@@ -53,6 +53,8 @@ type Server struct {
 	ids sync.Mutex // guards nextID and endID
 	// Producer ids reserved for this agent and not handed out yet: [nextID, endID).
 	nextID, endID int64
+
+	sent, received tally // of forwarded requests
 }
 
 var _ wire.Handler = (*Server)(nil)
@@ -89,13 +91,16 @@ func Served(key int16) bool {
 // Begin implements wire.Handler.
 func (s *Server) Begin(ctx context.Context, r wire.Request, body kmsg.Request) func() wire.Response {
 	if req, ok := body.(*kmsg.ProduceRequest); ok {
-		return beginProduce(ctx, s, r, req)
+		return s.staying(r, beginProduce(ctx, s, r, req))
 	}
 	serve, ok := handlers[r.Key]
 	if !ok { // wire announces only what is served
 		return func() wire.Response { return wire.Response{Close: true} }
 	}
-	return func() wire.Response { return serve(ctx, s, r, body) }
+	if pass, ok := passOn[r.Key]; ok && s.Forward != nil && s.shared(r.Listener) {
+		serve = pass
+	}
+	return s.staying(r, func() wire.Response { return serve(ctx, s, r, body) })
 }
 
 // clusterID is the cluster's id as Kafka prints ids.
