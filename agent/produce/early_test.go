@@ -240,6 +240,57 @@ func TestALaggingReplicaRefusesNothing(t *testing.T) {
 	})
 }
 
+// TestNoCommitIsMissedOnTheWayIntoTheLobby: the predecessor is committed after the look at the state, and before the batch is where
+// changes are noticed.
+func TestNoCommitIsMissedOnTheWayIntoTheLobby(t *testing.T) {
+	for name, others := range map[string][]int32{"alone": nil, "beside others": {5, 7}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				here := w.join()
+				a, b := w.producer(), here.producer()
+				run(t, a)
+				run(t, b)
+				for _, n := range others {
+					waits(t, "another", hand(t, b, 0, n))
+				}
+				here.mu.Lock()
+				here.looked = func() {
+					want(t, "first", hand(t, a, 0, 0), state.CodeOK, 0)
+					synctest.Wait() // the change has been noticed
+				}
+				here.mu.Unlock()
+				began := time.Now()
+				want(t, "second", hand(t, b, 0, 1), state.CodeOK, 1)
+				if took := time.Since(began); took != 0 {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatIsOnItsWayIsNoMissingPredecessor: a client's pipelined batches go into one object, without a look at who is early.
+func TestWhatIsOnItsWayIsNoMissingPredecessor(t *testing.T) {
+	w := newWorld(t)
+	p := w.producer()
+	for n := range int32(40) {
+		hand(t, p, 0, n)
+	}
+	hand(t, p, 0, 0) // a repetition does not make the next one early
+	hand(t, p, 0, 40)
+	hand(t, p, 1, 0)
+	hand(t, p, 0, 41) // nor does a new epoch make an old one wait
+	hand(t, p, 1, 1)
+	if n := p.buf.lobby.waited.Load(); n != 0 {
+		t.Errorf("%d were early", n)
+	}
+	hand(t, p, 1, 3)
+	if n := p.buf.lobby.waited.Load(); n != 1 {
+		t.Errorf("%d were early", n)
+	}
+}
+
 // TestAnEarlyBatchIsAcceptedWhenItStopsWaiting is rule R6: the accept index is not that of its arrival.
 func TestAnEarlyBatchIsAcceptedWhenItStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,7 +60,8 @@ type node struct {
 	st      *state.State
 	missing []state.Entry
 	lags    bool
-	stale   error // a fresh look fails with it
+	stale   error  // a fresh look fails with it
+	looked  func() // called once, after the next look
 }
 
 // join adds an agent.
@@ -132,7 +133,14 @@ func (n *node) DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]
 
 func (n *node) Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	defer func() {
+		looked := n.looked
+		n.looked = nil
+		n.mu.Unlock()
+		if looked != nil {
+			looked()
+		}
+	}()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
