@@ -38,7 +38,8 @@ func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.Fetc
 		req.SessionID, req.SessionEpoch = 0, fetch.FinalEpoch
 	}
 	items, forgotten := fetchItems(r.Version, req)
-	turn, err := s.Sessions.Begin(r.Principal, r.Version >= 13, req.SessionID, req.SessionEpoch, items, forgotten)
+	owner := fetch.Owner{Principal: r.Principal, Conn: r.Conn}
+	turn, err := s.Sessions.Begin(owner, r.Version >= 13, req.SessionID, req.SessionEpoch, items, forgotten)
 	if err != nil {
 		resp.ErrorCode = code(err)
 		return wire.Response{Message: resp}

@@ -179,10 +179,10 @@ func askPart[Answer any](ctx context.Context, s *Server, p *part, groups []strin
 		switch {
 		case err == nil && how.code(got[i]) != kerr.NotCoordinator.Code:
 			answers[place] = got[i]
-		case err == nil, errors.Is(err, ErrNotServed), errors.Is(err, metadata.ErrNotApplied), errors.Is(err, errBusy):
-			p.again = append(p.again, place)
 		case errors.Is(err, metadata.ErrTooLarge): // for good
 			answers[place] = how.failed(groups[place], kerr.UnknownServerError.Code)
+		case err == nil, errors.Is(err, ErrNotServed), errors.Is(err, metadata.ErrNotApplied), errors.Is(err, errBusy):
+			p.again = append(p.again, place)
 		default:
 			answers[place] = how.failed(groups[place], kerr.CoordinatorNotAvailable.Code)
 		}

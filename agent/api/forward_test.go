@@ -351,7 +351,7 @@ func TestWhatForwardingErrorsMean(t *testing.T) {
 			"not reached":       {metadata.ErrNotApplied, "COORDINATOR_NOT_AVAILABLE", true},
 			"refused":           {ErrNotServed, "COORDINATOR_NOT_AVAILABLE", true},
 			"outcome unknown":   {errors.New("connection lost"), "COORDINATOR_NOT_AVAILABLE", false},
-			"too large to pass": {metadata.ErrTooLarge, "UNKNOWN_SERVER_ERROR", false},
+			"too large to pass": {errors.Join(metadata.ErrTooLarge, metadata.ErrNotApplied), "UNKNOWN_SERVER_ERROR", false},
 		} {
 			for _, req := range groupCalls(group) {
 				tw.set(func(context.Context, wire.Request) ([]byte, error, bool) {

@@ -43,8 +43,15 @@ type Item struct {
 	FetchedEpoch int32 // of the last record it has; -1: none
 }
 
-// Sessions keeps the fetch sessions of one agent. A session is valid only on the agent, and for the principal, that it was made
-// by (rule R12).
+// Owner is whose a session is.
+type Owner struct {
+	Principal string
+	Conn      uint64 // the connection, unique within this process
+}
+
+// Sessions keeps the fetch sessions of one agent. A session is valid only on the agent, for the principal and on the connection that it
+// was made by (rule R12). Behind one address clients bring ids that other agents gave out; by chance one may be in use here, and on
+// another connection it is nobody's. A client whose connection ended begins anew, as it does when a broker has forgotten it.
 //
 // Bound: limit sessions, and maxKept partitions in all of them; when all are in use within sessionRest, further fetches are
 // answered without a session, which every client understands.
@@ -64,12 +71,12 @@ const maxKept = 1_000_000
 
 // session is what the client need not repeat. Guarded by Sessions.mu, but for busy: the one request that uses it.
 type session struct {
-	id        int32
-	principal string
-	byID      bool  // its topics are named by id
-	epoch     int32 // of the next request
-	last      time.Time
-	place     *list.Element
+	id    int32
+	owner Owner
+	byID  bool  // its topics are named by id
+	epoch int32 // of the next request
+	last  time.Time
+	place *list.Element
 
 	items map[Key]*list.Element
 	order *list.List // of *kept, in the order in which they are served: those that answered data go to the end
@@ -90,27 +97,27 @@ func NewSessions(limit int, now func() time.Time) *Sessions {
 type Turn struct {
 	Items []Item // what to fetch, in order
 
-	sessions  *Sessions
-	session   *session // nil: none
-	full      bool     // every partition is answered
-	begin     bool     // a session may be begun with this answer
-	byID      bool
-	principal string
+	sessions *Sessions
+	session  *session // nil: none
+	full     bool     // every partition is answered
+	begin    bool     // a session may be begun with this answer
+	byID     bool
+	owner    Owner
 }
 
 // Begin resolves what a request wants. Items are what it names, by id or by name, forgotten what it takes out of its session.
-func (s *Sessions) Begin(principal string, byID bool, id, epoch int32, items []Item, forgotten []Key) (*Turn, error) {
+func (s *Sessions) Begin(owner Owner, byID bool, id, epoch int32, items []Item, forgotten []Key) (*Turn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items = unique(items)
 	if epoch == FinalEpoch || epoch == FirstEpoch {
-		if old := s.byID[id]; old != nil && old.principal == principal {
+		if old := s.byID[id]; old != nil && old.owner == owner {
 			s.drop(old)
 		}
-		return &Turn{Items: items, sessions: s, full: true, begin: epoch == FirstEpoch && len(items) > 0, byID: byID, principal: principal}, nil
+		return &Turn{Items: items, sessions: s, full: true, begin: epoch == FirstEpoch && len(items) > 0, byID: byID, owner: owner}, nil
 	}
 	ses := s.byID[id]
-	if ses == nil || ses.principal != principal {
+	if ses == nil || ses.owner != owner {
 		return nil, ErrNoSession
 	}
 	if ses.epoch != epoch {
@@ -131,7 +138,7 @@ func (s *Sessions) Begin(principal string, byID bool, id, epoch int32, items []I
 		s.drop(ses) // the client begins anew, with everything it wants
 		return nil, ErrNoSession
 	}
-	t := &Turn{sessions: s, session: ses, principal: principal, Items: make([]Item, 0, ses.order.Len())}
+	t := &Turn{sessions: s, session: ses, owner: owner, Items: make([]Item, 0, ses.order.Len())}
 	for e := ses.order.Front(); e != nil; e = e.Next() {
 		t.Items = append(t.Items, e.Value.(*kept).Item)
 	}
@@ -219,7 +226,7 @@ func (s *Sessions) create(t *Turn, got []Got) int32 {
 		}
 		s.drop(oldest.Value.(*session))
 	}
-	ses := &session{principal: t.principal, byID: t.byID, epoch: 1, last: s.now(), items: map[Key]*list.Element{}, order: list.New()}
+	ses := &session{owner: t.owner, byID: t.byID, epoch: 1, last: s.now(), items: map[Key]*list.Element{}, order: list.New()}
 	for ses.id == 0 || s.byID[ses.id] != nil {
 		ses.id = 1 + rand.Int32N(1<<31-2)
 	}

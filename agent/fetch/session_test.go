@@ -15,6 +15,7 @@ type clientOf struct {
 	t         *testing.T
 	sessions  *Sessions
 	principal string
+	conn      uint64
 	byID      bool
 	got       map[string]Got
 }
@@ -35,7 +36,7 @@ func keys(names string) (list []Key) {
 
 // ask sends one request. It answers the session's id and what was fetched and what was listed, or the error.
 func (c *clientOf) ask(id, epoch int32, named []Item, forgotten []Key) (answered int32, fetched, listed string, err error) {
-	turn, err := c.sessions.Begin(c.principal, c.byID, id, epoch, named, forgotten)
+	turn, err := c.sessions.Begin(Owner{c.principal, c.conn}, c.byID, id, epoch, named, forgotten)
 	if err != nil {
 		return 0, "", "", err
 	}
@@ -128,7 +129,7 @@ func TestASessionKeepsWhatTheClientDoesNotRepeat(t *testing.T) {
 	c, _ := newClient(t, 10)
 	id := c.must(0, FirstEpoch, "a b", "", "a b | a b", true)
 	changed := Item{Key: Key{Name: "a"}, Offset: 50, MaxBytes: 100, LeaderEpoch: 1, FetchedEpoch: 2}
-	turn, err := c.sessions.Begin(c.principal, false, id, 1, []Item{{Key: Key{Name: "a"}, Offset: 1}, changed}, nil)
+	turn, err := c.sessions.Begin(Owner{c.principal, c.conn}, false, id, 1, []Item{{Key: Key{Name: "a"}, Offset: 1}, changed}, nil)
 	if err != nil || len(turn.Items) != 2 || turn.Items[0] != changed || turn.Items[1].Offset != 5 {
 		t.Errorf("%+v, %v", turn.Items, err)
 	}
@@ -153,6 +154,32 @@ func TestASessionIsItsPrincipalsAlone(t *testing.T) {
 	c.must(id, 1, "", "", "a | ", true)
 }
 
+// TestASessionOfAnotherAgentOrConnectionIsUnknown is rule R12 too: the id may even be one that is in use here.
+func TestASessionOfAnotherAgentOrConnectionIsUnknown(t *testing.T) {
+	here, _ := newClient(t, 10)
+	there, _ := newClient(t, 10)
+	id := there.must(0, FirstEpoch, "a", "", "a | a", true)
+	here.must(id, 1, "", "", ErrNoSession.Error(), false)
+	here.conn = 1
+	mine := here.must(0, FirstEpoch, "b", "", "b | b", true)
+	here.conn = 2
+	here.must(mine, 1, "", "", ErrNoSession.Error(), false)
+	here.must(mine, FinalEpoch, "a", "", "a | a", false) // closes nothing
+	here.conn = 1
+	here.must(mine, 1, "", "", "b | ", true)
+}
+
+func TestIDsOfSessionsAreDrawnAnewByEveryAgent(t *testing.T) {
+	seen := map[int32]bool{}
+	for range 100 {
+		c, _ := newClient(t, 10)
+		seen[c.must(0, FirstEpoch, "a", "", "a | a", true)] = true
+	}
+	if len(seen) < 99 {
+		t.Errorf("%d different first ids of 100 agents", len(seen))
+	}
+}
+
 func TestEpochsGoRound(t *testing.T) {
 	c, _ := newClient(t, 10)
 	id := c.must(0, FirstEpoch, "a", "", "a | a", true)
@@ -175,7 +202,7 @@ func TestTheLeastRecentlyUsedSessionMakesRoomAfterAWhile(t *testing.T) {
 	c.must(two, 1, "", "", ErrNoSession.Error(), false)
 	c.must(one, 2, "", "", "a | ", true)
 	none := NewSessions(0, time.Now)
-	turn, err := none.Begin("", false, 0, FirstEpoch, items("a"), nil)
+	turn, err := none.Begin(Owner{}, false, 0, FirstEpoch, items("a"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +235,7 @@ func TestKeptPartitionsAreBounded(t *testing.T) {
 func TestAnAnswerAfterItsSessionWasDroppedHarmsNobody(t *testing.T) {
 	c, _ := newClient(t, 10)
 	id := c.must(0, FirstEpoch, "a b", "", "a b | a b", true)
-	slow, err := c.sessions.Begin(c.principal, false, id, 1, nil, nil)
+	slow, err := c.sessions.Begin(Owner{c.principal, c.conn}, false, id, 1, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +245,7 @@ func TestAnAnswerAfterItsSessionWasDroppedHarmsNobody(t *testing.T) {
 		t.Error("it came back")
 	}
 	id = c.must(0, FirstEpoch, "a b", "", "a b | a b", true)
-	if slow, err = c.sessions.Begin(c.principal, false, id, 1, nil, nil); err != nil {
+	if slow, err = c.sessions.Begin(Owner{c.principal, c.conn}, false, id, 1, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.must(id, 2, "", "a", "b | ", true)
