@@ -310,6 +310,13 @@ func TestAConsumerIsPointedToTheReplicaOfItsRack(t *testing.T) {
 	if node, p := s.pointed(12, "z1", 0); node != -1 || p.ErrorCode != 0 || len(p.RecordBatches) == 0 {
 		t.Errorf("in this agent's zone, whoever leads there: %+v", p)
 	}
+	s.create("many", 20)
+	for partition := range int32(20) {
+		p := s.ask(edited(fetchOne(12, "many", partition, 0), func(r *kmsg.FetchRequest) { r.Rack = "z1" })).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+		if p.ErrorCode != 0 || p.PreferredReadReplica != -1 {
+			t.Errorf("in this agent's zone, partition %d: %+v", partition, p)
+		}
+	}
 	if node, p := s.pointed(12, "z2", 3); node != -1 || errorName(p.ErrorCode) != "OFFSET_OUT_OF_RANGE" {
 		t.Errorf("beyond the end: %+v", p)
 	}
