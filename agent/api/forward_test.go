@@ -67,12 +67,14 @@ func (c *cable) count(key kmsg.Key) (n int) {
 // twins are two agents behind one address: what "near" answers itself, and what it has "far" answer.
 type twins struct {
 	*cable
+	world     *world
 	near, far *server
 }
 
 func newTwins(t *testing.T) *twins {
 	t.Helper()
 	w, c := newWorld(t), &cable{agents: map[string]*server{}}
+	w.spread = true
 	agent := func(id byte) *server {
 		peer := fmt.Sprint("peer", id)
 		s := w.agent(metadata.Identity{
@@ -84,7 +86,7 @@ func newTwins(t *testing.T) *twins {
 		c.agents[peer] = s
 		return s
 	}
-	tw := &twins{cable: c, near: agent(1), far: agent(2)}
+	tw := &twins{cable: c, world: w, near: agent(1), far: agent(2)}
 	for len(tw.near.Brokers.View().All()) < 2 || len(tw.far.Brokers.View().All()) < 2 {
 		select {
 		case <-tw.near.Brokers.Changed():
@@ -472,8 +474,14 @@ func TestNothingIsPassedOnTwice(t *testing.T) {
 	for _, req := range groupCalls(tw.group(tw.near, "g")) { // which the agent that gets it does not coordinate
 		r := tw.near.client
 		r.Header, r.ForwardedBy = wire.Header{Key: req.Key(), Version: req.GetVersion()}, "another"
-		if _, err := tw.far.ServeForwarded(t.Context(), r, req.AppendTo(nil)); err != nil {
+		answer, err := tw.far.ServeForwarded(t.Context(), r, req.AppendTo(nil))
+		if err != nil {
 			t.Error(versionsLabel(req), err)
+			continue
+		}
+		resp, err := decodeAnswer(r, req.ResponseKind(), answer)
+		if err != nil || errorsOf(resp) != "NOT_COORDINATOR" {
+			t.Errorf("%s: %s, %v", versionsLabel(req), errorsOf(resp), err)
 		}
 	}
 	if len(tw.passed) > 0 {

@@ -48,6 +48,7 @@ type world struct {
 	keys    objectstore.Keys
 	store   objectstore.Store
 	replica *replica.Replica
+	spread  bool // each agent coordinates the groups that the view gives it, not all
 }
 
 // server is the handlers over real parts in memory: everything of an agent but connections.
@@ -118,9 +119,15 @@ func (w *world) agent(who metadata.Identity, edit func(*Deps)) *server {
 	must(t, err)
 	groups := group.Default()
 	groups.InitialRebalanceDelay = time.Millisecond
-	coordinator := group.New(groups, group.Deps{
-		Door: session, Watch: w.replica.Watch, Log: w.log, Register: reg,
-	})
+	part := group.Deps{Door: session, Watch: w.replica.Watch, Log: w.log, Register: reg}
+	if w.spread {
+		part.Changed = alive.Changed
+		part.Mine = func(id string) bool {
+			b, ok := alive.View().Coordinator(id)
+			return !ok || b.Session == who.Session
+		}
+	}
+	coordinator := group.New(groups, part)
 	for _, run := range []func(context.Context) error{
 		session.Run, producer.Run, coordinator.Run, alive.Run, func(ctx context.Context) error { return waiters.Run(ctx, w.replica, 0) },
 	} {
