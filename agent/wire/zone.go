@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// zoneKeys are the spellings by which a client.id names its zone: ours, WarpStream's (ws_az, warpstream_az), AutoMQ's and
-// Inkless's (inkless_az, later diskless_az).
+// zoneKeys are the spellings by which a client.id names its zone: ours (zone, which is Bufstream's, too, and az), WarpStream's
+// (ws_az, warpstream_az), AutoMQ's and Inkless's (inkless_az, later diskless_az).
 var zoneKeys = map[string]bool{
 	"zone": true, "az": true, "ws_az": true, "warpstream_az": true, "automq_az": true, "inkless_az": true, "diskless_az": true,
 }

@@ -26,10 +26,11 @@ func TestZoneOfClientID(t *testing.T) {
 		"aaa=bbb, inkless_az=az1":   "az1",
 		"zone=,az=b":                "b",
 		"zone=a,az=b":               "a",
-		"timezone=a":                "",
-		"app-zone=a":                "",
-		"zone":                      "",
-		"=,=;&":                     "",
+		"id;host_override=local.dev;broker_count=1;zone=us-west-2b": "us-west-2b",
+		"timezone=a": "",
+		"app-zone=a": "",
+		"zone":       "",
+		"=,=;&":      "",
 	} {
 		if got := ZoneOf(id); got != want {
 			t.Errorf("ZoneOf(%q) = %q, not %q", id, got, want)
