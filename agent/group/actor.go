@@ -15,12 +15,13 @@ import (
 const (
 	// idleLinger is how long a group is kept in memory of which the journal knows all.
 	idleLinger = 5 * time.Minute
-	// hiccup is how late a timer may be. Later means that the whole process may have stood still, and what members sent
-	// meanwhile may be waiting to be read. Beyond stallTolerance it did stand still, and not just now and then for want of CPU.
-	hiccup         = 100 * time.Millisecond
+	// stallTolerance is how late a timer may be. Later means that the whole process stood still: sessions did not end
+	// meanwhile, since nobody could have been heard.
 	stallTolerance = time.Second
-	// claimTries bounds how often a claim is tried that somebody else changed meanwhile.
-	claimTries = 3
+	// lastCall is given to members whose sessions end: the process may have stood still until just now, and what they sent wait
+	// to be read.
+	lastCall   = 500 * time.Millisecond
+	claimTries = 3 // bounds how often a claim is tried that somebody else changed meanwhile
 )
 
 // event is something that happens to a group; proven: the claim is known to have stood lately.
@@ -53,14 +54,13 @@ type times struct {
 	began  time.Time
 	losses int           // in a row, of the claim, before that
 	deaf   time.Duration // as of the last proof, see proof.look
-	spared bool          // the last timer was a little late
+	called bool          // those whose sessions end now have had their last call
 }
 
-// told is what an actor has told the coordinator about its group.
+// told is what an actor has told the coordinator about its group: bytes of newcomers, 1 if it is peopled, generations.
 type told struct {
-	newcomers int64 // bytes
-	peopled   int64 // 1 if it has members
-	settled   uint64
+	newcomers, peopled int64
+	settled            uint64
 }
 
 func newActor(c *Coordinator, id string, peopled bool, losses int) *actor {
@@ -163,8 +163,9 @@ func (a *actor) serve(ctx context.Context) error {
 func (a *actor) proven(now time.Time) bool {
 	good, deaf := a.c.door.Look(now)
 	if gap := deaf - a.times.deaf; gap > 0 && good {
-		a.times.deaf = deaf
-		a.spare(gap, now)
+		if a.times.deaf = deaf; a.g.phase != phaseEmpty { // else there was no need of a proof
+			a.spare(gap, now)
+		}
 	}
 	return good
 }
@@ -175,14 +176,15 @@ func (a *actor) inTime(at, now time.Time) bool {
 		a.g.wake = now.Add(a.c.cfg.ConfirmEvery)
 		return false
 	}
-	late := now.Sub(at)
-	if late > stallTolerance || late > hiccup && !a.times.spared {
-		a.times.spared = true
+	if late := now.Sub(at); late > stallTolerance {
 		a.spare(late, now)
 		return false
 	}
-	a.times.spared = false
-	return true
+	a.times.called = !a.times.called && slices.ContainsFunc(a.g.roster.order, func(m *member) bool { return m.overdue(now) })
+	if a.times.called {
+		a.g.wake = now.Add(lastCall)
+	}
+	return !a.times.called
 }
 
 // spare gives everybody a whole timeout from now on, since for gap nobody could be heard or answered.
@@ -197,6 +199,9 @@ func (a *actor) account() {
 	told := told{newcomers: a.g.newcomers.used, settled: a.g.rebalance.completing}
 	if a.g.phase != phaseEmpty {
 		told.peopled = 1
+		if a.told.peopled == 0 {
+			a.c.door.Kick()
+		}
 	}
 	a.c.newcomers.Add(told.newcomers - a.told.newcomers)
 	a.c.peopled.Add(told.peopled - a.told.peopled)

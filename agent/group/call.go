@@ -18,7 +18,7 @@ type need uint8
 const (
 	needHeld    need = iota // only if it is in memory
 	needHint                // as needHeld, and the answer is not the last word: the claim need not be confirmed
-	needMembers             // also if the journal knows members of it
+	needMembers             // also if the journal knows members of it; else it is ErrUnknownMember
 	needAny                 // a new one is made if need be
 )
 
@@ -53,7 +53,7 @@ func (c *Coordinator) acquire(ctx context.Context, id string, n need) (*actor, e
 		return nil, unavailable(err)
 	}
 	if !found && c.mine(id) {
-		return nil, errAbsent
+		return nil, ErrUnknownMember
 	}
 	return c.acquire(ctx, id, needAny)
 }

@@ -11,7 +11,11 @@
 // may be killed between any two steps: the next coordinator claims the group, gives every member a whole session again, and
 // goes on with the same generation.
 //
-// The package must never answer from memory without holding the group's claim, never guess the outcome of a write (it
-// forgets the group, claims it anew, and reads what is there), never let a timeout decide more than who is asked to rejoin,
-// and knows no wire format: agent/api translates.
+// Which groups are this agent's is told by a view (Deps.Mine), whose claim counts by the state. A group that moves is given up
+// at once: who waits is sent to the new coordinator, which adopts the group as after a kill. So neither a move nor a death
+// makes anybody join again. Offsets belong to no coordinator: any agent commits and reads them.
+//
+// The package must never answer from memory without holding the group's claim and having confirmed it lately (package
+// proof), never guess the outcome of a write (it forgets the group, claims it anew, and reads what is there), never let a
+// timeout decide more than who is asked to rejoin, and knows no wire format: agent/api translates.
 package group

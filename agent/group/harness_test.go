@@ -34,9 +34,19 @@ func newWorld(t *testing.T) *world { return &world{t: t, st: state.New()} }
 func (w *world) apply(c ...state.Command) []state.Result {
 	e := state.Entry{Index: uint64(len(w.entries)) + 1, Commands: c}
 	w.entries = append(w.entries, e)
+	generations := map[string]int32{}
+	for id := range w.st.Reader().Groups() {
+		g, _ := w.st.Reader().Group(id)
+		generations[id] = g.Generation
+	}
 	results, _, err := w.st.Apply(e)
 	if err != nil {
 		w.t.Errorf("apply: %v", err)
+	}
+	for id, before := range generations {
+		if g, ok := w.st.Reader().Group(id); ok && g.Generation < before {
+			w.t.Errorf("generation of %s goes from %d to %d", id, before, g.Generation)
+		}
 	}
 	for _, d := range w.doors {
 		if !d.behind && !d.cut() {
@@ -212,11 +222,6 @@ func (d *door) commit(ops []state.Op) []state.Result {
 	commands := make([]state.Command, len(ops))
 	for i, op := range ops {
 		d.number++
-		if wr, ok := op.(state.WriteGroup); ok {
-			if old, _ := d.w.st.Reader().Group(wr.Group.ID); wr.Group.Generation < old.Generation {
-				d.w.t.Errorf("generation goes from %d to %d", old.Generation, wr.Group.Generation)
-			}
-		}
 		commands[i] = state.Command{
 			Session: d.id, Lane: state.LaneOther, Number: d.number, Settled: d.number - 1, Time: time.Now().UnixMilli(), Op: op,
 		}
@@ -278,7 +283,13 @@ type harness struct {
 	cfg Config
 	ctx context.Context
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	*life
+	route func() *Coordinator // if not nil, which coordinator a client finds
+}
+
+// life is one life of one coordinator.
+type life struct {
 	c      *Coordinator
 	d      *door
 	cancel context.CancelFunc
@@ -297,31 +308,39 @@ func inBubble(t *testing.T, f func(h *harness)) {
 }
 
 func (h *harness) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	d := h.w.open()
-	c := New(h.cfg, Deps{Door: d, Watch: d.Watch, Log: slog.New(slog.DiscardHandler), Register: prometheus.NewRegistry()})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = c.Run(ctx)
-	}()
+	l := h.begin(nil, nil)
 	h.mu.Lock()
-	h.c, h.d, h.cancel, h.done = c, d, cancel, done
+	h.life = l
 	h.mu.Unlock()
 	synctest.Wait()
 }
 
-func (h *harness) stop() {
-	h.cancel()
-	<-h.done
+// begin begins the life of a coordinator with a view.
+func (h *harness) begin(mine func(string) bool, changed func() <-chan struct{}) *life {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &life{d: h.w.open(), cancel: cancel, done: make(chan struct{})}
+	l.c = New(h.cfg, Deps{
+		Door: l.d, Watch: l.d.Watch, Mine: mine, Changed: changed,
+		Log: slog.New(slog.DiscardHandler), Register: prometheus.NewRegistry(),
+	})
+	go func() {
+		defer close(l.done)
+		_ = l.c.Run(ctx)
+	}()
+	return l
+}
+
+func (l *life) stop() {
+	l.cancel()
+	<-l.done
 }
 
 // die stops the coordinator in the middle of whatever it does: nothing of it reaches the state any more. It does not wait.
-func (h *harness) die() {
-	h.w.mu.Lock()
-	h.d.dead = true
-	h.w.mu.Unlock()
-	h.cancel()
+func (l *life) die() {
+	l.d.w.mu.Lock()
+	l.d.dead = true
+	l.d.w.mu.Unlock()
+	l.cancel()
 }
 
 // restart is kill -9 and a new start.
@@ -336,6 +355,9 @@ func (h *harness) restart() {
 func (h *harness) pass(d time.Duration) { <-time.After(d) }
 
 func (h *harness) now() *Coordinator {
+	if h.route != nil {
+		return h.route()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.c

@@ -20,9 +20,6 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r HeartbeatRequest) error {
 	_, err := call(ctx, c, r.Group, needMembers, func(g *group, w *waiter[struct{}], now time.Time) {
 		w.Answer(struct{}{}, r.beat(g, now))
 	})
-	if err == errAbsent {
-		err = ErrUnknownMember
-	}
 	return err
 }
 

@@ -63,9 +63,6 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 	resp, err := call(ctx, c, r.Group, need, func(g *group, w *waiter[JoinResponse], now time.Time) {
 		(&joiner{g: g, r: &r, w: w, now: now}).join()
 	})
-	if err == errAbsent {
-		err = ErrUnknownMember
-	}
 	if err != nil && resp.Member == "" {
 		return refused, err
 	}

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -27,17 +28,15 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 		errs := r.leave(g, now)
 		g.afterWrite(func() { w.Answer(errs, nil) })
 	})
-	if err == errAbsent {
+	if err == ErrUnknownMember {
 		errs = make([]error, len(r.Members))
 		for i := range errs {
 			errs[i] = ErrUnknownMember
 		}
 		return errs, nil
 	}
-	for _, e := range errs {
-		if v := c.verdict(ctx, r.Group, e); v != e {
-			return nil, v
-		}
+	if i := slices.IndexFunc(errs, func(e error) bool { return e != nil }); i >= 0 && c.verdict(ctx, r.Group, errs[i]) != errs[i] {
+		return nil, ErrNotCoordinator
 	}
 	return errs, err
 }

@@ -20,7 +20,7 @@ func (h *harness) topic() state.UUID {
 	return topicID
 }
 
-// offsets makes one commit for each metadata, partition i at offset 100+i.
+// positions makes one commit for each metadata, partition i at offset 100+i.
 func positions(topic state.UUID, metadata ...string) (list []state.OffsetCommit) {
 	for i, m := range metadata {
 		list = append(list, state.OffsetCommit{

@@ -193,18 +193,23 @@ func (c *client) cycle(ctx context.Context) {
 		c.j.h.pass(100 * time.Millisecond)
 	}
 	c.set(joined.Member, joined.Generation)
-	for ctx.Err() == nil {
+	for wait := 3 * time.Second; ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(3 * time.Second):
+		case <-time.After(wait):
 		}
-		err := h.now().Heartbeat(ctx, HeartbeatRequest{
+		patient, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := h.now().Heartbeat(patient, HeartbeatRequest{
 			Group: c.j.group, Member: joined.Member, Instance: c.instance, Generation: joined.Generation,
 		})
+		cancel()
 		if err != nil && !retriable(err) {
 			c.failed(joined.Member, err)
 			return
+		}
+		if wait = 3 * time.Second; err != nil {
+			wait = 300 * time.Millisecond
 		}
 	}
 }

@@ -153,7 +153,7 @@ func (g *group) expire(now time.Time) (expired int) {
 		}
 	}
 	for _, m := range slices.Clone(g.roster.order) {
-		if m.waiting() || now.Before(m.deadline) || g.roster.byID[m.id] != m {
+		if !m.overdue(now) || g.roster.byID[m.id] != m {
 			continue
 		}
 		expired++

@@ -31,6 +31,8 @@ type member struct {
 // waiting reports whether the member is excused from heartbeats, because it waits for an answer of ours.
 func (m *member) waiting() bool { return !m.fresh && (m.join != nil || m.sync != nil) }
 
+func (m *member) overdue(now time.Time) bool { return !m.waiting() && !now.Before(m.deadline) }
+
 func (m *member) bytes() int64 {
 	n := int64(len(m.id)+len(m.instance)+len(m.clientID)+len(m.clientHost)+len(m.assignment)) + 64
 	for _, p := range m.protocols {

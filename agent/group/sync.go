@@ -33,11 +33,7 @@ func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, er
 	if r.Group == "" || len(r.Group) > MaxGroupID {
 		return SyncResponse{}, ErrInvalidGroupID
 	}
-	resp, err := call(ctx, c, r.Group, needMembers, r.sync)
-	if err == errAbsent {
-		err = ErrUnknownMember
-	}
-	return resp, err
+	return call(ctx, c, r.Group, needMembers, r.sync)
 }
 
 func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {

@@ -114,10 +114,7 @@ func (p *Proof) Await(ctx context.Context) error {
 	}
 	renewed := p.renewed
 	p.mu.Unlock()
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
+	p.Kick()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -130,27 +127,37 @@ func (p *Proof) Await(ctx context.Context) error {
 	}
 }
 
+// Kick says that a proof is needed from now on: Run looks at once if the last is old.
+func (p *Proof) Kick() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
 // Run renews the proof while it is needed, until ctx ends. It asks for one look at a time.
 func (p *Proof) Run(ctx context.Context, needed func() bool) {
 	timer := time.NewTimer(p.every)
 	defer timer.Stop()
 	for {
+		kicked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.kick:
+			kicked = true
 		case <-timer.C:
-			p.mu.Lock()
-			age := time.Since(p.at)
-			p.mu.Unlock()
-			if age < p.every {
-				timer.Reset(p.every - age)
-				continue
-			}
-			if !needed() {
-				timer.Reset(p.every)
-				continue
-			}
+		}
+		p.mu.Lock()
+		age := time.Since(p.at)
+		p.mu.Unlock()
+		if age < p.every {
+			timer.Reset(p.every - age)
+			continue
+		}
+		if !kicked && !needed() {
+			timer.Reset(p.every)
+			continue
 		}
 		looking, cancel := context.WithTimeout(ctx, p.every)
 		err := p.Ask(looking, metadata.Fresh(), func(state.Reader) {})
