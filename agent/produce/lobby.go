@@ -186,19 +186,16 @@ func (l *lobby) measure(r state.Reader, of stream) {
 		return
 	}
 	q.seen = r.Index()
+	_, there := r.View(of.tp, 0, 0) // a partition that is gone has another answer for them
 	for _, e := range q.batches {
-		e.lacks = lacks(r, &e.item)
+		e.lacks = there && lacks(r, &e.item)
 	}
 }
 
-// lacks reports whether the predecessor of a batch is missing as far as the state knows. A partition that is gone decides
-// about a batch by itself.
+// lacks reports whether the predecessor of a batch is missing as far as the state knows.
 func lacks(r state.Reader, it *item) bool {
-	if !it.idempotent() || !state.SequenceOf(r, it.batch.ProducerID, it.tp).Lacks(it.batch.ProducerEpoch, it.batch.FirstSequence) {
-		return false
-	}
-	_, ok := r.View(it.tp, 0, 0)
-	return ok
+	return it.idempotent() &&
+		state.SequenceOf(r, it.batch.ProducerID, it.tp).Lacks(it.batch.ProducerEpoch, it.batch.FirstSequence)
 }
 
 // first is the one of the early batches in the stream and epoch of e that comes before the others in sequence.
