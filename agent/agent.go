@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,8 +14,11 @@ import (
 
 	"github.com/leat-stream/leat/agent/api"
 	"github.com/leat-stream/leat/agent/api/versions"
+	"github.com/leat-stream/leat/agent/brokers"
+	"github.com/leat-stream/leat/agent/chunks"
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/group"
+	"github.com/leat-stream/leat/agent/peer"
 	"github.com/leat-stream/leat/agent/produce"
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/upkeep"
@@ -36,6 +38,7 @@ type Agent struct {
 	vigil    *vigil // in front of the handlers
 	web      *web
 	ground   *ground
+	others   *neighbours
 	replica  *replica.Replica
 	session  *metadata.Session
 	cache    *cache.Cache
@@ -43,10 +46,12 @@ type Agent struct {
 	groups   *group.Coordinator
 	waiters  *fetch.Waiters
 	from     uint64 // index that the waiters follow from
+	peers    peer.Handlers
 }
 
-// Open binds every port, opens store and journal, and takes the lead, in this order: what can fail without touching the
-// cluster comes first, so that an agent that cannot start never disturbs one that runs. Nothing is served before Run.
+// Open binds every port and opens store and journal, in this order: what can fail without touching the cluster comes first, so
+// that an agent that cannot start never disturbs those that run. Nothing is served before Run. An agent whose journal no other
+// can share takes the lead here.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -73,30 +78,52 @@ func (a *Agent) build(ctx context.Context) (err error) {
 	if a.ground, err = openGround(ctx, a.cfg, reg); err != nil {
 		return err
 	}
-	if a.cache, err = cache.Open(a.cfg.Cache, a.ground.source, a.log, reg); err != nil {
+	if a.others, err = openNeighbours(ctx, a.cfg, a.ground, a.log, reg); err != nil {
 		return err
 	}
-	if err = a.lead(ctx, reg); err != nil {
-		return err
-	}
-	return a.assemble(reg)
+	return a.settle(ctx, reg)
 }
 
-// lead opens the replica, which fences whoever led before.
-func (a *Agent) lead(ctx context.Context, reg prometheus.Registerer) (err error) {
+// settle opens cache and metadata, and puts the parts on them.
+func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer) error {
+	source, err := a.others.source(a.ground, a.log, reg)
+	if err != nil {
+		return err
+	}
+	if a.cache, err = cache.Open(a.cfg.Cache, source, a.log, reg); err != nil {
+		return err
+	}
 	cfg := replica.Default()
-	cfg.SnapshotBytes = a.cfg.SnapshotBytes
-	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.Name, Address: a.address(), Time: time.Now().UnixMilli()}
-	a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, nil, a.log, reg)
-	return err
+	cfg.SnapshotBytes, cfg.Zone = a.cfg.SnapshotBytes, a.cfg.Wire.Zone
+	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.agentName(), Address: a.others.address}
+	if a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, a.others.peers(), a.log, reg); err != nil {
+		return err
+	}
+	a.session = metadata.NewSession(a.replica, a.identity(cfg.Leader), time.Now)
+	return a.assemble(ctx, reg)
+}
+
+// identity is what this agent says of itself in its session.
+func (a *Agent) identity(leader state.LeaderInfo) metadata.Identity {
+	who := metadata.Identity{
+		Session: leader.Session, NodeID: -1, Agent: leader.Agent, Address: a.address(), Zone: a.cfg.Wire.Zone, Peer: leader.Address,
+	}
+	for _, l := range a.cfg.Wire.Listeners {
+		who.Listeners = append(who.Listeners, state.Listener{Name: l.Name, Address: a.server.Advertised(l.Name)})
+	}
+	return who
 }
 
 // assemble puts the parts together over a session that is opened once the replica runs.
-func (a *Agent) assemble(reg prometheus.Registerer) error {
-	info, _ := a.leader()
-	a.session = metadata.NewSession(a.replica, metadata.Identity{
-		Session: info.Session, NodeID: -1, Agent: a.cfg.Name, Address: a.address(), Zone: a.cfg.Wire.Zone,
-	}, time.Now)
+func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
+	if err := a.replica.Ask(ctx, metadata.Local(), func(r state.Reader) { a.from = r.Index() }); err != nil {
+		return err
+	}
+	known, err := brokers.New(ctx, a.replica, a.session.ID(), time.Now)
+	if err != nil {
+		return err
+	}
+	a.others.view.Store(known)
 	catalog, err := topics.New(a.cfg.Topics, a.session)
 	if err != nil {
 		return err
@@ -113,22 +140,27 @@ func (a *Agent) assemble(reg prometheus.Registerer) error {
 	if err != nil {
 		return err
 	}
-	a.groups = group.New(a.cfg.Group, group.Deps{Door: a.session, Watch: a.replica.Watch, Log: a.log, Register: reg})
-	a.vigil.Handler = api.New(api.Deps{
+	a.groups = group.New(a.cfg.Group, group.Deps{
+		Door: a.session, Watch: a.replica.Watch, Mine: a.others.coordinates, Changed: known.Changed, Log: a.log, Register: reg,
+	})
+	server := api.New(api.Deps{
 		Session: a.session, Catalog: catalog, Producer: a.producer, Fetcher: fetcher,
 		Sessions: fetch.NewSessions(a.cfg.Fetch.Sessions, time.Now), Coordinator: a.groups, Log: a.log, BrokerConfigs: a.cfg.brokerConfigs(),
 		Cluster: a.ground.cluster, Zone: a.cfg.Wire.Zone, Advertise: a.server.Advertised,
+		Brokers: known, Shared: a.server.Shared, Forward: a.others.forwarder(a.session.ID()), Nudges: api.NewNudges(api.Default(), reg),
 	})
-	return nil
+	a.vigil.Handler = server
+	return a.answerPeers(server, reg)
 }
 
-// leader answers what the fence of this process said.
-func (a *Agent) leader() (info state.LeaderInfo, index uint64) {
-	_ = a.replica.Ask(context.Background(), metadata.Local(), func(r state.Reader) {
-		info, index = r.Leader()
-		a.from = r.Index()
-	})
-	return info, index
+// answerPeers is what other agents may ask of this one.
+func (a *Agent) answerPeers(server *api.Server, reg prometheus.Registerer) error {
+	stored, err := chunks.NewServer(chunks.Default(), a.ground.keys, a.cache, reg)
+	if err != nil {
+		return err
+	}
+	a.peers = peer.Handlers{Replica: a.replica.Server(), Chunks: serveChunks(stored), Forward: forwarded(server.ServeForwarded)}
+	return nil
 }
 
 // address is where clients of the first listener reach this agent.
@@ -164,10 +196,10 @@ func (a *Agent) HTTPAddr() string { return a.web.addr() }
 var errDrained = errors.New("agent drained")
 
 // Run serves until ctx ends and everything accepted is answered (nil), or until the agent must not serve any more: then
-// the error says why. Everything has ended when it returns.
+// the error says why; metadata.ErrSessionClosed means that it may begin anew. Everything has ended when it returns.
 //
 // The parts form a chain, and each outlives what stands on it: connections, then produce and groups, then the session,
-// then the replica.
+// then the replica and what answers other agents.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.close()
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -177,7 +209,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Go(func() {
 			switch err := run(base); {
 			case err == nil || base.Err() != nil:
-			case errors.Is(err, metadata.ErrFenced): // whichever part noticed first
+			case errors.Is(err, metadata.ErrFenced), errors.Is(err, metadata.ErrSessionClosed): // whichever part noticed first
 				cancel(err)
 			default:
 				cancel(fmt.Errorf("%s: %w", name, err))
@@ -186,8 +218,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	part("metadata", a.replica.Run)
 	part("http", a.web.run)
-	predecessors, err := a.openUntil(ctx, base)
-	if err != nil {
+	part("peers", func(ctx context.Context) error { return a.others.run(ctx, a.peers) })
+	if err := a.openUntil(ctx, base); err != nil {
 		cancel(err)
 		wg.Wait()
 		if ctx.Err() != nil { // told to stop before anything was accepted
@@ -195,19 +227,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	for _, address := range predecessors {
-		part("predecessor", func(ctx context.Context) error {
-			if err := rouse(ctx, address); err != nil {
-				a.log.Debug("the agent that led before was not reached", "address", address, "error", err)
-			}
-			return nil
-		})
-	}
 	a.parts(part)
 	a.web.ready(true)
 	a.log.Info("serving", "cluster", a.cfg.Cluster, "broker", a.session.NodeID(), "listen", a.bound(), "advertise", a.advertised(),
-		"http", a.HTTPAddr(), "store", a.ground.storeName, "journal", a.ground.journalName)
-	err = a.serve(ctx, base)
+		"peer", a.others.address, "http", a.HTTPAddr(), "store", a.ground.storeName, "journal", a.ground.journalName)
+	err := a.serve(ctx, base)
 	a.web.ready(false)
 	if cause := context.Cause(base); cause != nil && err == nil {
 		err = cause
@@ -223,6 +247,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // parts begins everything that works by itself over an open session, connections apart.
 func (a *Agent) parts(part func(name string, run func(context.Context) error)) {
 	part("session", a.session.Run)
+	part("membership", func(ctx context.Context) error { return closed(ctx, a.replica, a.session.ID(), a.from) })
+	part("brokers", a.others.view.Load().Run)
 	part("produce", a.producer.Run)
 	part("groups", a.groups.Run)
 	part("vigil", func(ctx context.Context) error { return a.vigil.run(ctx, a.replica) })
@@ -230,69 +256,29 @@ func (a *Agent) parts(part func(name string, run func(context.Context) error)) {
 	part("fetch", func(ctx context.Context) error { return a.waiters.Run(ctx, a.replica, a.from) })
 }
 
-// serve runs the connections until ctx or base ends, then drains: connections stop being accepted, what was accepted is
-// flushed, committed and answered.
+// serve runs the connections until ctx or base ends, then drains.
 func (a *Agent) serve(ctx, base context.Context) error {
 	serving, stop := context.WithCancel(base)
 	defer stop()
-	defer context.AfterFunc(ctx, stop)()
 	done := make(chan error, 1)
-	go func() {
-		done <- a.server.Serve(serving, a.vigil)
-		stop() // it may have ended by itself: with a listener that failed
-	}()
-	<-serving.Done()
-	if base.Err() == nil {
-		a.web.ready(false)
-		a.log.Info("draining")
-		a.waiters.Release()
-		drain, cancel := context.WithTimeout(base, drainTime)
-		defer cancel()
-		if err := a.producer.Drain(drain); err != nil {
-			a.log.Warn("drain ended before everything was acknowledged", "error", err)
+	go func() { done <- a.server.Serve(serving, a.vigil) }()
+	select {
+	case err := <-done: // a listener failed, or base ended
+		if err == nil {
+			err = context.Cause(base)
 		}
-	}
-	if err := <-done; err != nil {
 		return err
+	case <-ctx.Done():
 	}
-	if base.Err() != nil {
-		return context.Cause(base)
-	}
-	closing, cancel := context.WithTimeout(base, time.Second)
-	defer cancel()
-	return a.session.Close(closing)
+	return a.drain(base, stop, done)
 }
 
-// openUntil is open that ends with ctx too: a journal that does not answer must not keep an agent from stopping.
-func (a *Agent) openUntil(ctx, base context.Context) (predecessors []string, err error) {
+// openUntil opens the session. It ends with ctx too: a journal that does not answer must not keep an agent from stopping.
+func (a *Agent) openUntil(ctx, base context.Context) error {
 	opening, stop := context.WithCancel(base)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	return a.open(opening)
-}
-
-// open opens the session, having closed those that earlier processes left: they were fenced with the journal. It answers where
-// else those may still be listening.
-func (a *Agent) open(ctx context.Context) (predecessors []string, err error) {
-	var stale []state.Session
-	if err := a.replica.Ask(ctx, metadata.Local(), func(r state.Reader) {
-		for s := range r.Sessions() {
-			if !s.Closed {
-				stale = append(stale, s)
-			}
-		}
-	}); err != nil {
-		return nil, err
-	}
-	for _, s := range stale {
-		if _, err := a.replica.Do(ctx, state.Command{Time: time.Now().UnixMilli(), Op: state.CloseSession{Session: s.ID}}); err != nil {
-			return nil, fmt.Errorf("close the session %s that an earlier process left: %w", s.ID, err)
-		}
-		if s.Address != "" && s.Address != a.address() && !slices.Contains(predecessors, s.Address) {
-			predecessors = append(predecessors, s.Address)
-		}
-	}
-	return predecessors, a.session.Open(ctx)
+	return a.session.Open(opening)
 }
 
 // close releases what Open took.
@@ -302,6 +288,9 @@ func (a *Agent) close() {
 	}
 	if a.web != nil {
 		a.web.close()
+	}
+	if a.others != nil {
+		a.others.close()
 	}
 	if a.cache != nil {
 		if err := a.cache.Close(); err != nil {

@@ -26,8 +26,9 @@ type Config struct {
 	Store   string // URL of the bucket
 	Journal string // URL of the metadata journal; "": DefaultJournal
 	Cluster string // name of the cluster within the bucket
-	Name    string // stable name of this agent, keeps its broker id; "": a new broker id at every start
-	HTTP    string // host:port of metrics, health and profiles; "": none
+	Name    string // stable name of this agent, keeps its broker id; "": machine and port, see agentName
+	Peer    string // host:port where other agents reach this one; "": the first listener's host, a free port
+	HTTP    string // host:port of metrics, health and profiles; "auto": see autoHTTP; "": none
 	// SnapshotBytes of journal entries are written between two snapshots of the metadata.
 	SnapshotBytes int64
 
@@ -40,10 +41,16 @@ type Config struct {
 	Upkeep  upkeep.Config
 }
 
+// autoHTTP is usualHTTP, or a free port if another agent of this machine has that.
+const (
+	autoHTTP  = "auto"
+	usualHTTP = "127.0.0.1:9644"
+)
+
 // Default is what `leat agent` starts with when told nothing.
 func Default() Config {
 	return Config{
-		Store: "file:///var/lib/leat/bucket", Cluster: "leat", Name: "agent", HTTP: "127.0.0.1:9644",
+		Store: "file:///var/lib/leat/bucket", Cluster: "leat", HTTP: autoHTTP,
 		Wire: wire.Default(), Cache: cache.Default(), Produce: produce.Default(), Fetch: fetch.Default(),
 		Topics: topics.Default(), Group: group.Default(), Upkeep: upkeep.Default(), SnapshotBytes: replica.Default().SnapshotBytes,
 	}
@@ -52,9 +59,14 @@ func Default() Config {
 // Validate names everything that is wrong, one line each.
 func (c Config) Validate() error {
 	var errs []error
-	if c.HTTP != "" {
+	if c.HTTP != "" && c.HTTP != autoHTTP {
 		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
 			errs = append(errs, fmt.Errorf("http address %q: %w", c.HTTP, err))
+		}
+	}
+	if c.Peer != "" {
+		if _, _, err := net.SplitHostPort(c.Peer); err != nil {
+			errs = append(errs, fmt.Errorf("peer address %q: %w", c.Peer, err))
 		}
 	}
 	for _, l := range c.Wire.Listeners {
@@ -84,9 +96,6 @@ func (c *Config) Tune() {
 		c.Produce.EarlyPuts = -1
 	}
 }
-
-// drainTime is how long an agent that is told to stop may take to answer what it has accepted.
-const drainTime = 8 * time.Second
 
 // brokerConfigs lists the configs of Kafka's brokers that mean something here, with the values in force, ordered by name.
 func (c Config) brokerConfigs() []api.BrokerConfig {

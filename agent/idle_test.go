@@ -13,7 +13,6 @@ import (
 	"github.com/leat-stream/leat/agent/api/versions"
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/wire"
-	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -45,10 +44,8 @@ func TestAnIdleAgentAsksNextToNothing(t *testing.T) {
 		must(err)
 		a.ground, err = openGround(ctx, cfg, reg)
 		must(err)
-		a.cache, err = cache.Open(cfg.Cache, a.ground.source, a.log, reg)
-		must(err)
-		must(a.lead(ctx, reg))
-		must(a.assemble(reg))
+		a.others = &neighbours{}
+		must(a.settle(ctx, reg))
 		part := func(name string, run func(context.Context) error) {
 			parts.Go(func() {
 				if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -57,8 +54,7 @@ func TestAnIdleAgentAsksNextToNothing(t *testing.T) {
 			})
 		}
 		part("metadata", a.replica.Run)
-		_, err = a.open(ctx)
-		must(err)
+		must(a.session.Open(ctx))
 		a.parts(part)
 		synctest.Wait()
 

@@ -20,7 +20,7 @@ const stopTime = 10 * time.Second
 func takeAway(t *testing.T, root, cluster string) {
 	t.Helper()
 	folder := filepath.Join(root, cluster, "journal")
-	if err := os.Rename(folder, folder+".away"); err != nil {
+	if err := os.Rename(folder, folder+".away"); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(folder, nil, 0o600); err != nil {

@@ -20,8 +20,8 @@ const (
 	vigilIdle     = 5 * time.Minute
 )
 
-// vigil looks at the journal now and then, so that an agent that only answers consumers and heartbeats learns that it was
-// fenced, and ends.
+// vigil looks at the journal now and then while this agent leads, so that a leader that only answers consumers and heartbeats, and
+// that no other agent reaches, learns that it was fenced.
 type vigil struct {
 	wire.Handler
 	served atomic.Bool // a request was begun since the last look
@@ -35,9 +35,15 @@ func (v *vigil) Begin(ctx context.Context, r wire.Request, body kmsg.Request) fu
 	return v.Handler.Begin(ctx, r, body)
 }
 
-// run looks until ctx ends. A look that finds another leader ends the replica, and with it the agent; one that fails for
-// want of the bucket says nothing.
-func (v *vigil) run(ctx context.Context, m metadata.Service) error {
+// leader is what the vigil looks after: a replica.
+type leader interface {
+	metadata.Service
+	Leading() bool
+}
+
+// run looks until ctx ends. A look that finds another leader ends the leadership; one that fails for want of the bucket says
+// nothing.
+func (v *vigil) run(ctx context.Context, m leader) error {
 	tick := time.NewTicker(vigilInterval)
 	defer tick.Stop()
 	idle := time.Duration(0)
@@ -46,6 +52,9 @@ func (v *vigil) run(ctx context.Context, m metadata.Service) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if !m.Leading() {
+			continue
 		}
 		if idle += vigilInterval; v.served.Swap(false) || idle >= vigilIdle {
 			idle = 0

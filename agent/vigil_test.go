@@ -17,6 +17,8 @@ import (
 // looks counts fresh reads.
 type looks struct{ n int }
 
+func (l *looks) Leading() bool { return true }
+
 func (l *looks) Do(context.Context, ...state.Command) ([]state.Result, error) { return nil, nil }
 func (l *looks) Watch(context.Context, uint64) iter.Seq2[state.Change, error] { return nil }
 func (l *looks) Ask(_ context.Context, f metadata.Freshness, _ func(state.Reader)) error {

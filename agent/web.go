@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +46,10 @@ func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", strings.Replace(address, autoHTTP, usualHTTP, 1))
+	if err != nil && address == autoHTTP {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics and health: %w", err)
 	}

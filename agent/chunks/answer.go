@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,21 +13,31 @@ import (
 // them, so that an answer is never in memory twice.
 const pieceBytes = 1 << 20
 
-// pieces is an answer of a peer that is read once.
-type pieces [][]byte
+// spare are arrays of pieceBytes. The cache copies what it keeps, so that they serve again.
+var spare = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+
+// newPiece answers an array that nobody else refers to.
+func newPiece(n int64) []byte {
+	if n < pieceBytes {
+		return make([]byte, n)
+	}
+	return spare.Get().(*[pieceBytes]byte)[:]
+}
+
+// pieces is an answer of a peer. It is read once, and nobody keeps what it is made of.
+type pieces struct {
+	list [][]byte
+	read int // bytes of the first one
+}
 
 // Read implements io.Reader.
 func (p *pieces) Read(dst []byte) (n int, err error) {
-	for len(*p) > 0 && n < len(dst) {
-		first := (*p)[0]
-		took := copy(dst[n:], first)
+	for len(p.list) > 0 && n < len(dst) {
+		took := copy(dst[n:], p.list[0][p.read:])
 		n += took
-		if took < len(first) {
-			(*p)[0] = first[took:]
-			return n, nil
+		if p.read += took; p.read == len(p.list[0]) {
+			p.drop()
 		}
-		(*p)[0] = nil
-		*p = (*p)[1:]
 	}
 	if n == 0 && len(dst) > 0 {
 		return 0, io.EOF
@@ -34,37 +45,45 @@ func (p *pieces) Read(dst []byte) (n int, err error) {
 	return n, nil
 }
 
+// drop lets the first piece go.
+func (p *pieces) drop() {
+	if len(p.list[0]) == pieceBytes {
+		spare.Put((*[pieceBytes]byte)(p.list[0]))
+	}
+	p.list[0] = nil
+	p.list, p.read = p.list[1:], 0
+}
+
+// Close implements io.Closer.
+func (p *pieces) Close() error {
+	for len(p.list) > 0 {
+		p.drop()
+	}
+	return nil
+}
+
 // receive reads exactly n bytes. ErrLength if body has fewer or more.
-func receive(body io.Reader, n int64) (pieces, error) {
-	p := make(pieces, 0, (n+pieceBytes-1)/pieceBytes)
-	for left := n; left > 0; left -= int64(len(p[len(p)-1])) {
-		piece := make([]byte, min(left, pieceBytes))
+func receive(body io.Reader, n int64) (*pieces, error) {
+	p := &pieces{list: make([][]byte, 0, (n+pieceBytes-1)/pieceBytes)}
+	for left := n; left > 0; {
+		piece := newPiece(min(left, pieceBytes))
 		if _, err := io.ReadFull(body, piece); err != nil {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = fmt.Errorf("too few: %w: %w", ErrLength, err)
 			}
 			return nil, err
 		}
-		p = append(p, piece)
+		p.list = append(p.list, piece)
+		left -= int64(len(piece))
 	}
-	if more, err := follows(body); err != nil {
-		return nil, err
-	} else if more {
-		return nil, fmt.Errorf("too many: %w", ErrLength)
-	}
-	return p, nil
-}
-
-// follows reports whether there is another byte.
-func follows(body io.Reader) (bool, error) {
-	var one [1]byte
-	switch n, err := io.ReadFull(body, one[:]); {
+	var more [1]byte
+	switch n, err := io.ReadFull(body, more[:]); {
 	case n > 0:
-		return true, nil
+		return nil, fmt.Errorf("too many: %w", ErrLength)
 	case errors.Is(err, io.EOF):
-		return false, nil
+		return p, nil
 	default:
-		return false, err
+		return nil, err
 	}
 }
 

@@ -40,7 +40,7 @@ type contest struct {
 
 // answer is what came from the peer: all of it, or an error.
 type answer struct {
-	pieces pieces
+	pieces *pieces
 	err    error
 }
 
@@ -134,7 +134,7 @@ func (c *contest) hedge(why reason) {
 	c.running.Go(func() { c.askBucket(opened) })
 }
 
-func (c *contest) peerWon(p pieces) io.ReadCloser {
+func (c *contest) peerWon(p *pieces) io.ReadCloser {
 	c.cancelBucket()
 	c.r.avoided.answered(c.peer)
 	if c.hedged {
@@ -142,7 +142,7 @@ func (c *contest) peerWon(p pieces) io.ReadCloser {
 	}
 	c.r.metrics.reads[c.from].Inc()
 	c.r.metrics.bytes[c.from].Add(float64(c.miss.N))
-	return io.NopCloser(&p)
+	return p
 }
 
 // peerFailed notes the failure and asks the bucket. A peer that is only busy, or that did not find the object, has not failed
@@ -184,7 +184,7 @@ func (c *contest) askPeer(answered chan<- answer) {
 	}
 }
 
-func (c *contest) fromPeer() (pieces, error) {
+func (c *contest) fromPeer() (*pieces, error) {
 	m := c.miss
 	body, err := c.r.deps.Peer.Chunk(c.peerCtx, c.peer, m.Key, m.Size, m.Off, m.N, m.Class)
 	if err != nil {

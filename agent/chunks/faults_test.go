@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,7 +265,8 @@ func TestReaderThatGivesUpEndsEverything(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				c, a := pair(t, f)
 				c.delay = time.Hour
-				for _, patience := range []time.Duration{10 * time.Millisecond, 500 * time.Millisecond} { // before and after the hedge
+				for i := range 20 { // which of the ends is noticed first is chance
+					patience := []time.Duration{10 * time.Millisecond, 500 * time.Millisecond}[i%2] // before and after the hedge
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					d := took(func() {
 						if _, err := a.reader.Source(ctx, cache.Miss{Key: objectKey(99, 1), Size: objectBytes, N: 100}); !errors.Is(err, context.DeadlineExceeded) {
@@ -328,6 +330,99 @@ func TestAvoidedWriterIsReplacedByTheOwner(t *testing.T) {
 		a.read(key, regionBytes, 100, cache.Tail)
 		if got, want := c.calls(), []string{"a>writer", "a>owner"}; !slices.Equal(got, want) {
 			t.Errorf("calls were %v, want %v", got, want)
+		}
+	})
+}
+
+func TestPeerThatIsWellAgainIsAskedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var f fault = refuses
+		c, a := pair(t, func(ctx context.Context, m cache.Miss) (io.ReadCloser, error) { return f(ctx, m) })
+		key := objectKey(99, 1)
+		c.put(key)
+		a.read(key, 0, 1, cache.Tail)
+		f = after(0)
+		<-time.After(c.cfg.Avoid)
+		for region := range int64(9) {
+			a.read(key, region*regionBytes, 1, cache.Tail)
+		}
+		if gets, _ := c.total(); gets != 1 || len(c.calls()) != 9 {
+			t.Errorf("%d GETs", gets)
+		}
+	})
+}
+
+func TestPeerThatTricklesIsGivenUpInTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, a := pair(t, func(ctx context.Context, m cache.Miss) (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() {
+				for {
+					<-time.After(time.Millisecond)
+					if _, err := w.Write([]byte{0}); err != nil {
+						return
+					}
+				}
+			}()
+			context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) })
+			return r, nil
+		})
+		a.reader.cfg.PeerTimeout = 500 * time.Millisecond
+		key := objectKey(99, 1)
+		c.put(key)
+		if d := took(func() { a.read(key, 0, 1, cache.Tail) }); d != 510*time.Millisecond {
+			t.Errorf("it took %v", d)
+		}
+		if a.reader.avoided.count() != 1 {
+			t.Error("it is not avoided")
+		}
+	})
+}
+
+func TestNothingOfAReadOutlivesIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var running atomic.Int32
+		c, a := pair(t, func(ctx context.Context, _ cache.Miss) (io.ReadCloser, error) {
+			running.Add(1)
+			defer running.Add(-1)
+			<-ctx.Done()
+			<-time.After(20 * time.Millisecond)
+			return nil, ctx.Err()
+		})
+		key := objectKey(99, 1)
+		c.put(key)
+		body, err := a.reader.Source(t.Context(), cache.Miss{Key: key, Size: objectBytes, N: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(body); err != nil {
+			t.Error(err)
+		}
+		_ = body.Close()
+		if running.Load() != 0 {
+			t.Error("the peer is still asked")
+		}
+	})
+}
+
+func TestLoserOfATieIsDisposedOf(t *testing.T) {
+	bubble(t, func(t *testing.T) { // the cluster sees to it that all bodies of the bucket are closed
+		c, a := pair(t, after(210*time.Millisecond))
+		c.put(someKeys(99, 8)...)
+		wins := map[bool]int{}
+		for _, key := range someKeys(99, 8) {
+			for region := range int64(9) {
+				a.reader.usual.mean = 50 * time.Millisecond
+				a.reader.avoided.answered("peer")
+				before := counted(t, a.reader.metrics.hedges[fromBucket])
+				if d := took(func() { a.read(key, region*regionBytes, 1, cache.Tail) }); d != 210*time.Millisecond {
+					t.Fatalf("it took %v", d)
+				}
+				wins[counted(t, a.reader.metrics.hedges[fromBucket]) > before]++
+			}
+		}
+		if len(wins) != 2 {
+			t.Errorf("no ties: %v", wins)
 		}
 	})
 }

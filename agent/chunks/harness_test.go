@@ -70,6 +70,7 @@ type cluster struct {
 	mu    sync.Mutex
 	got   map[string]int64 // bytes read from the bucket, by zone and key
 	gets  int
+	open  int      // bodies of the bucket that are not closed
 	asked []string // "from>to", calls of peers
 }
 
@@ -101,6 +102,11 @@ func newCluster(t testing.TB, change ...func(*cluster)) *cluster {
 	for _, f := range change {
 		f(c)
 	}
+	t.Cleanup(func() {
+		if c.open != 0 {
+			t.Errorf("%d bodies of the bucket were not closed", c.open)
+		}
+	})
 	return c
 }
 
@@ -190,6 +196,9 @@ func (a *agent) ChunkOwner(key string, region int64) (string, bool, bool) {
 	return best.name, best == a, true
 }
 
+// unhurried is longer than any test takes.
+const unhurried = time.Hour
+
 var errGone = errors.New("connection refused")
 
 // Chunk implements Peer.
@@ -249,7 +258,17 @@ func (a *agent) bucket(ctx context.Context, m cache.Miss) (io.ReadCloser, error)
 	c.got[a.zone+" "+m.Key] += m.N
 	c.mu.Unlock()
 	o, err := c.store.Get(ctx, m.Key, objectstore.Range{Offset: m.Off, Length: m.N})
-	return o.Reader, err
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.open++
+	c.mu.Unlock()
+	return &closer{ReadCloser: o.Reader, end: func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.open--
+	}}, nil
 }
 
 // put stores objects.

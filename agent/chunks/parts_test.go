@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -64,13 +66,31 @@ func TestOwnerWithoutAnAddressIsNobody(t *testing.T) {
 }
 
 func TestPiecesAreReadOnceAndWhole(t *testing.T) {
-	p := pieces{{1, 2, 3}, {4}, {5, 6}}
-	if err := iotest.TestReader(&p, []byte{1, 2, 3, 4, 5, 6}); err != nil {
+	p := &pieces{list: [][]byte{{1, 2, 3}, {4}, {5, 6}}}
+	if err := iotest.TestReader(p, []byte{1, 2, 3, 4, 5, 6}); err != nil {
 		t.Error(err)
 	}
-	got, err := receive(iotest.HalfReader(body(make([]byte, 3*pieceBytes+1))), 3*pieceBytes+1)
-	if err != nil || len(got) != 4 || len(got[3]) != 1 {
-		t.Errorf("%d pieces, %v", len(got), err)
+	large := make([]byte, 3*pieceBytes+1)
+	for range 3 { // pieces serve again
+		for i := range large {
+			large[i] = byte(rand.Uint32())
+		}
+		got, err := receive(iotest.HalfReader(body(large)), int64(len(large)))
+		if err != nil || len(got.list) != 4 {
+			t.Fatalf("%d pieces, %v", len(got.list), err)
+		}
+		if err := iotest.TestReader(got, large); err != nil {
+			t.Error(err)
+		}
+		if got, err = receive(body(large), int64(len(large))); err != nil {
+			t.Fatal(err)
+		}
+		if err := got.Close(); err != nil {
+			t.Error(err)
+		}
+		if n, err := got.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Error("read after it was closed")
+		}
 	}
 }
 
@@ -98,8 +118,9 @@ func TestPeerIsAvoidedLongerWithEachFailure(t *testing.T) {
 			t.Fatal("not one read finds out whether it is well")
 		}
 		a.slow("p")
-		if a.allow("p"); !a.avoids("p") {
-			t.Fatal("too slow when it was tried, and not avoided")
+		<-time.After(2 * time.Second)
+		if !a.avoids("p") {
+			t.Fatal("too slow when it was tried, and not avoided for long")
 		}
 		a.answered("p")
 		if again := a.allow("p"); !again || !a.allow("p") || len(a.peers) != 0 {

@@ -37,6 +37,8 @@ type Client struct {
 	links   map[string]*link   // by address; at most Config.MaxPeers
 	retired map[*link]struct{} // still in use by calls that began before
 	closed  bool
+
+	expiring sync.WaitGroup // links that expire is about to close; added to under mu, not after closed
 }
 
 var _ replica.Peers = (*Client)(nil)
@@ -78,6 +80,7 @@ func (c *Client) Close() {
 	}
 	c.mu.Unlock()
 	closeAll(all)
+	c.expiring.Wait()
 }
 
 func closeAll(links []*link) {
@@ -156,9 +159,11 @@ func (c *Client) expire(l *link) {
 	unused := l.users == 0 && c.links[l.address] == l && time.Since(l.since) >= c.cfg.Idle
 	if unused {
 		delete(c.links, l.address)
+		c.expiring.Add(1)
 	}
 	c.mu.Unlock()
 	if unused {
+		defer c.expiring.Done()
 		_ = l.grpc.Close()
 	}
 }
@@ -184,8 +189,16 @@ func (c *Client) connect(ctx context.Context, method, address string) (*link, er
 		defer c.release(l)
 		return nil, c.failed(ctx, l, err, method)
 	}
+	if bulky(method) && l.bulk.Add(1) > int64(c.cfg.MaxStreams)*3/4 {
+		l.bulk.Add(-1)
+		defer c.release(l)
+		return nil, unsent(ErrBusy, method, address)
+	}
 	return l, nil
 }
+
+// bulky tells which calls there may be many of. They never take all streams of a connection.
+func bulky(method string) bool { return method == "Chunk" || method == "Forward" }
 
 // failed is a call that was never sent, because l is not connected. Unless it is only the call that was given up, the next
 // one begins with a new link.
@@ -198,7 +211,10 @@ func (c *Client) failed(ctx context.Context, l *link, err error, method string) 
 
 // done ends a call. If time ran out and nothing at all has come since the call began, the connection is suspected to be
 // dead in a way that TCP notices much later, and the next call begins with a new one.
-func (c *Client) done(ctx context.Context, l *link, began time.Time) {
+func (c *Client) done(ctx context.Context, l *link, method string, began time.Time) {
+	if bulky(method) {
+		l.bulk.Add(-1)
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && l.silent(began) {
 		c.retire(l)
 	}
@@ -232,7 +248,7 @@ func call[R any](ctx context.Context, c *Client, method, address string, acts bo
 		return answer, err
 	}
 	began := time.Now()
-	defer c.done(ctx, l, began)
+	defer c.done(ctx, l, method, began)
 	err = c.attempt(ctx, l, method, acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (err error) {
 		answer, err = do(ctx, p, o)
 		return err

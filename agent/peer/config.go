@@ -16,7 +16,7 @@ const (
 	// maxMessage bounds a message: an entry, a proposal or a forwarded request with what goes with it.
 	maxMessage = journal.MaxBody + 1<<20
 
-	// maxPiece bounds the data in one piece of a chunk, in bytes. Larger ones save little (see the benchmark) and hold more
+	// maxPiece bounds the data in one piece of a chunk, in bytes. Larger ones save nothing (BenchmarkChunk) and hold more
 	// memory on both sides.
 	maxPiece = 256 << 10
 
@@ -41,7 +41,11 @@ type Config struct {
 	MaxPeers       int // addresses that a client is connected to at once; beyond it unused ones are closed first, then calls fail
 	MaxConnections int // of a server; beyond it new ones are closed at once
 	MaxHandshakes  int // of them, whose other end has not proven itself yet
-	MaxStreams     int // calls in progress over one connection; further ones wait at the client
+
+	// MaxStreams bounds the calls in progress over one connection. A forwarded JoinGroup may wait for minutes, so it must be
+	// more than the members of a group that come in by one agent. At 3/4 of it a client refuses further Chunk and Forward calls,
+	// so that replicas never wait behind them.
+	MaxStreams int
 
 	Drain time.Duration // how long calls in progress may take once a server stops; Follow streams end at once
 }
@@ -54,11 +58,11 @@ func Default() Config {
 		Idle:             time.Minute,
 		Keepalive:        10 * time.Second,
 		KeepaliveTimeout: 5 * time.Second,
-		Window:           1 << 20,
+		Window:           512 << 10,
 		MaxPeers:         1024,
 		MaxConnections:   1024,
 		MaxHandshakes:    128,
-		MaxStreams:       256,
+		MaxStreams:       16384,
 		Drain:            2 * time.Second,
 	}
 }
@@ -72,8 +76,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("keepalive %v must be at least 1s, its timeout %v positive", c.Keepalive, c.KeepaliveTimeout)
 	case c.Window < 64<<10:
 		return fmt.Errorf("window of %d bytes: must be at least 64 KiB", c.Window)
-	case c.MaxPeers < 1 || c.MaxConnections < 1 || c.MaxHandshakes < 1 || c.MaxStreams < 1:
-		return errors.New("the bounds of peers, connections, handshakes and streams must be at least 1")
+	case c.MaxPeers < 1 || c.MaxConnections < 1 || c.MaxHandshakes < 1 || c.MaxStreams < 4:
+		return errors.New("the bounds of peers, connections and handshakes must be at least 1, that of streams 4")
 	case c.Drain < 0:
 		return fmt.Errorf("drain time %v must not be negative", c.Drain)
 	}

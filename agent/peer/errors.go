@@ -23,6 +23,8 @@ var (
 	ErrClosed = errors.New("peer client is closed")
 	// ErrTooManyPeers: Config.MaxPeers connections are in use.
 	ErrTooManyPeers = errors.New("too many peers at once")
+	// ErrBusy: too many Chunk and Forward calls to one peer are in progress; see Config.MaxStreams.
+	ErrBusy = errors.New("too many calls to a peer in progress")
 )
 
 // kinds are the errors that mean at the other end what they mean here. Whatever else a handler answers arrives as text.
@@ -135,7 +137,7 @@ func outcome(err error) string {
 		err  error
 		name string
 	}{
-		{nil, "ok"}, {replica.ErrRefused, "refused"}, {ErrStranger, "stranger"}, {metadata.ErrTooLarge, "too_large"},
+		{nil, "ok"}, {replica.ErrRefused, "refused"}, {ErrStranger, "stranger"}, {ErrBusy, "busy"}, {metadata.ErrTooLarge, "too_large"},
 		{replica.ErrNotLeader, "not_leader"}, {metadata.ErrUnavailable, "unavailable"}, {objectstore.ErrNotFound, "not_found"},
 		{objectstore.ErrRange, "range"}, {ErrInvalid, "invalid"}, {context.DeadlineExceeded, "timeout"}, {context.Canceled, "canceled"},
 		{metadata.ErrNotApplied, "not_applied"}, {metadata.ErrUnknown, "unknown"},

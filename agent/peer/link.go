@@ -29,6 +29,7 @@ type link struct {
 	grpc    *grpc.ClientConn
 	peer    peerpb.PeerClient
 	current atomic.Pointer[conn] // the newest TCP connection
+	bulk    atomic.Int64         // Chunk and Forward calls in progress
 
 	mu  sync.Mutex
 	why error // why connecting failed; guarded by mu

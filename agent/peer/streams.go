@@ -34,7 +34,7 @@ func (c *Client) open(ctx context.Context, method, address string, do func(conte
 		once.Do(func() {
 			cancel(errEnded)
 			c.metrics.count(method, err)
-			c.done(ctx, l, began)
+			c.done(ctx, l, method, began)
 		})
 	}
 	stop := context.AfterFunc(scope, func() { finish(context.Cause(scope)) })

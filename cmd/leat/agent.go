@@ -34,9 +34,5 @@ func agentCommand() *cobra.Command {
 
 func runAgent(ctx context.Context, o *options) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: levels[o.logLevel]}))
-	a, err := agent.Open(ctx, o.agent, log)
-	if err != nil {
-		return err
-	}
-	return a.Run(ctx)
+	return agent.Live(ctx, o.agent, log)
 }

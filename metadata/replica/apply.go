@@ -57,6 +57,7 @@ func (r *owner) load(ctx context.Context) error {
 	r.st = st
 	r.mu.Unlock()
 	r.applied.Store(st.Reader().Index())
+	r.snap.Loaded(st.Reader().Index())
 	return nil
 }
 

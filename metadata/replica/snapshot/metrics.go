@@ -14,7 +14,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "leat_metadata_snapshots_total", Help: "Snapshots of the metadata, by outcome: published, superseded or failed.",
 		}, []string{"outcome"}),
 		snapIndex: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published.",
+			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published or loaded.",
 		}),
 	}
 	if reg != nil {

@@ -78,6 +78,9 @@ func New(j journal.Journal, images Images, limit Limits, log *slog.Logger, reg p
 	}
 }
 
+// Loaded notes that the replica begins from the snapshot at index.
+func (s *Writer) Loaded(index uint64) { s.metrics.snapIndex.Set(float64(index)) }
+
 // Wanted tells the owner that an image is wanted: it calls Take.
 func (s *Writer) Wanted() <-chan struct{} { return s.wanted }
 
