@@ -208,16 +208,41 @@ func TestMarkBoundLasts(t *testing.T) {
 
 func TestPrefixIsNobodyElses(t *testing.T) {
 	c := config()
-	j := openTest(t, c)
-	_, r := lead(t, j)
-	for _, neighbour := range []string{c.Prefix + "0", c.Prefix + "-x"} { // both begin with the prefix, and are not below it
-		c.Prefix = neighbour
-		n := openTest(t, c)
-		if n.cluster == j.cluster {
-			t.Errorf("%s is another cluster's journal", neighbour)
+	var all []*Journal
+	for _, neighbour := range []string{"-x", "", "0"} { // all begin with the same, and none is below another
+		n := c
+		n.Prefix += neighbour
+		j := openTest(t, n)
+		lead(t, j)
+		all = append(all, j)
+	}
+	if all[0].cluster == all[1].cluster || all[1].cluster == all[2].cluster {
+		t.Error("two prefixes are one journal")
+	}
+	for _, j := range all {
+		if err := j.Tip(testContext(t), 1); err != nil {
+			t.Error(err)
 		}
 	}
-	wantReplay(t, j, *r)
+}
+
+// TestNothingIsAppendedWithoutHead: J6, and a term that began before head was lost is no exception.
+func TestNothingIsAppendedWithoutHead(t *testing.T) {
+	j := openTest(t, config())
+	term, r := lead(t, j)
+	appendTo(t, term, r, "2")
+	if _, err := j.client.Delete(t.Context(), j.keys.head()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := term.Append(testContext(t), []byte("3")); !errors.Is(err, journal.ErrUnknown) || !errors.Is(err, journal.ErrNoHead) {
+		t.Errorf("append: %v", err)
+	}
+	if got := kept(t, j); len(got) != 2 {
+		t.Errorf("stored entries are %v", got)
+	}
+	if err := j.MarkBound(); !errors.Is(err, journal.ErrNoHead) {
+		t.Errorf("mark bound: %v", err)
+	}
 }
 
 func TestKeysWithoutHeadAreNoJournal(t *testing.T) {

@@ -207,6 +207,30 @@ func (j *Journal) assembleAt(ctx context.Context, index uint64, s stub) (b []byt
 	return b, nil
 }
 
+// TestHeadOnlyGrows: a swap that was held up finds that another agent has published more, and publishes nothing.
+func TestHeadOnlyGrows(t *testing.T) {
+	c := config()
+	slow, w := wired(t, c)
+	j := openTest(t, c)
+	term, r := lead(t, j)
+	appendTo(t, term, r, "2", "3")
+	early := (*r)[:2:2]
+	reached := w.Stall("PUT")
+	done := make(chan error, 1)
+	go func() { done <- early.Publish(testContext(t), slow, 1, 2) }()
+	<-reached
+	if err := r.Publish(testContext(t), j, 1, 4); err != nil {
+		t.Fatal(err)
+	}
+	w.Resume()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if h, err := j.Head(testContext(t)); err != nil || h.Snapshot != 3 || h.Boundary != 4 {
+		t.Errorf("head is %+v, %v", h, err)
+	}
+}
+
 // TestTrimHasEtcdForget: history goes back to the trim before the newest, and not further.
 func TestTrimHasEtcdForget(t *testing.T) {
 	for _, compact := range []bool{true, false} {
