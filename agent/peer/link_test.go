@@ -9,6 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/leat-stream/leat/agent/peer/peerpb"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/replica"
 )
@@ -138,6 +142,29 @@ func TestACallWhoseConnectionBreaksIsUnknown(t *testing.T) {
 	if calls != 1 || p.connections() != 2 {
 		t.Errorf("%d calls over %d connections", calls, p.connections())
 	}
+}
+
+func TestACallThatFindsItsConnectionGoneWasNeverSent(t *testing.T) {
+	s := listen(t, quick(), "127.0.0.1:0", nil)
+	stop := serve(t, s, answering())
+	c := newTestClient(t, quick())
+	if _, err := c.Status(t.Context(), s.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := c.connect(t.Context(), "Propose", s.Addr()) // it is there,
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop() // and then it is not
+	eventually(t, "the client notices", func() bool { return l.grpc.GetState() != connectivity.Ready })
+	err = c.attempt(t.Context(), l, "Propose", acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) error {
+		_, err := p.Propose(ctx, &peerpb.ProposeRequest{}, o)
+		return err
+	})
+	if !errors.Is(err, replica.ErrRefused) || !errors.Is(err, metadata.ErrNotApplied) || errors.Is(err, metadata.ErrUnknown) {
+		t.Error(err)
+	}
+	c.done(t.Context(), l, "Propose", time.Now())
 }
 
 func TestADeadConnectionIsReplacedAfterOneTimeout(t *testing.T) {
