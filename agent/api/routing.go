@@ -95,8 +95,7 @@ func (s *Server) coordinator(r wire.Request, group string) (member, bool) {
 
 // lists reports whether this agent is the one to list a group to a client that asks every broker for its own.
 func (s *Server) lists(r wire.Request, group string) bool {
-	b, ok := s.Brokers.View().Coordinator(group)
-	return !ok || s.shared(r.Listener) || b.Session == s.Session.ID()
+	return s.shared(r.Listener) || s.Brokers.View().Coordinates(group)
 }
 
 // urge is how much a client should go to another agent with a partition.

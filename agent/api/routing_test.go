@@ -386,3 +386,30 @@ func settledNudges() Config {
 	c.NudgeAfter = 0
 	return c
 }
+
+func TestAGroupIsAnsweredByItsCoordinator(t *testing.T) {
+	w := newWorld(t)
+	w.spread = true
+	first := w.agent(metadata.Identity{Session: state.UUID{1}, NodeID: 1, Agent: "first"}, nil)
+	second := w.agent(metadata.Identity{Session: state.UUID{2}, NodeID: 2, Agent: "second"}, nil)
+	first.sees(2)
+	first.create("t", 1)
+	group := ""
+	for i := 0; group == ""; i++ {
+		if b, _ := first.Brokers.View().Coordinator(fmt.Sprint("g", i)); b.NodeID == 2 {
+			group = fmt.Sprint("g", i)
+		}
+	}
+	const other = "NOT_COORDINATOR"
+	described := edited(kmsg.NewPtrDescribeGroupsRequest(), func(r *kmsg.DescribeGroupsRequest) { r.Version, r.Groups = 6, []string{group} })
+	first.table([]ask{
+		{"join", join(9, group, ""), other},
+		{"sync", syncWith(5, group, "m", 1), other},
+		{"heartbeat", beat(4, group, "m", 1), other},
+		{"leave", leave(2, group, "m"), other},
+		{"describe", described, other},
+		{"delete", edited(kmsg.NewPtrDeleteGroupsRequest(), func(r *kmsg.DeleteGroupsRequest) { r.Version, r.Groups = 2, []string{group} }), other},
+		{"commit, which any agent may", commitOne(8, group, "t", 0), "ok"},
+	})
+	second.table([]ask{{"describe", described, "ok"}, {"join", join(9, group, ""), "MEMBER_ID_REQUIRED"}})
+}

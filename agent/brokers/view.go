@@ -222,6 +222,13 @@ func (v *View) Coordinator(group string) (Broker, bool) {
 	return v.live[at], true
 }
 
+// Coordinates reports whether this agent coordinates a group, as far as it knows: nobody else is alive to do it, or it is the
+// one that Coordinator names.
+func (v *View) Coordinates(group string) bool {
+	b, ok := v.Coordinator(group)
+	return !ok || b.Session == v.self
+}
+
 // ChunkOwner is the live agent that reads a region of an object from the bucket for all agents of a zone. False if the zone has
 // no agent.
 func (v *View) ChunkOwner(object string, region int64, zone string) (Broker, bool) {

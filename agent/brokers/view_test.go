@@ -115,6 +115,24 @@ func TestAnAgentThatComesBackGetsWhatItHad(t *testing.T) {
 	}
 }
 
+func TestOneAgentCoordinatesAGroup(t *testing.T) {
+	all := fleet(5)
+	for i := range 100 {
+		var sure []int32
+		for _, b := range all {
+			if NewView(b.Session, all).Coordinates(fmt.Sprint("group", i)) {
+				sure = append(sure, b.NodeID)
+			}
+		}
+		if want, _ := NewView(state.UUID{}, all).Coordinator(fmt.Sprint("group", i)); !reflect.DeepEqual(sure, []int32{want.NodeID}) {
+			t.Errorf("group %d: %v, not %d", i, sure, want.NodeID)
+		}
+	}
+	if !(*Brokers)(nil).View().Coordinates("g") {
+		t.Error("who is alone coordinates everything")
+	}
+}
+
 func TestEveryAgentGetsItsShare(t *testing.T) {
 	const keys, agents = 16_000, 8
 	for name, pick := range map[string]func(v *View, i int32) Broker{
