@@ -77,7 +77,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 
 .PHONY: explore
 explore: ## Explore the journal in a bucket for longer, and mutants of it; ARGS='-explore.processes 3 -explore.slots 4 -explore.time 10m'
-	$(GO) test -count=1 -timeout 0 -v -run 'ExploreFurther|ExploreAtRandom|Mutant' ./metadata/journal/object -explore.time 2m -explore.mutants $(ARGS)
+	$(GO) test -count=1 -timeout 0 -v -run 'ExploreFurther|ExploreAtRandom|Mutant' ./metadata/journal/object -explore.time 2m -explore.mutants 99 $(ARGS)
 
 .PHONY: golden
 golden: ## Write the golden files anew; look at the difference before you commit it

@@ -25,7 +25,7 @@ import (
 type start struct {
 	proc    uint8
 	what    act
-	low     bool   // doTrim: the boundary stays below the newest entry
+	low     bool   // doTrim: the boundary stays below the two newest entries
 	applied uint64 // of the process
 	fence   ref    // of the newest term that this process won; 0: none
 	last    uint64 // of that term
@@ -60,6 +60,7 @@ type outcome struct {
 	image   uint64    // doReload: the snapshot that was loaded
 	err     error
 	given   bool // the context ended
+	again   bool // a term appended once more after it had ended
 
 	fence ref // of the process afterwards
 	last  uint64
@@ -235,6 +236,10 @@ func (r *run) do(ctx context.Context, j *Journal) {
 			r.out.entry = r.calls.entry(e)
 		}
 		r.out.alive = r.out.err == nil
+		if r.out.err != nil && len(r.out.pending) == 0 && r.calls.off == "" {
+			_, err := j.term.Append(ctx, []byte("again"))
+			r.out.again = !errors.Is(err, journal.ErrFenced)
+		}
 		if r.out.err != nil && !errors.Is(r.out.err, journal.ErrFenced) {
 			switch r.calls.off {
 			case "R1": // Tip will take it for a leader at rest
@@ -268,12 +273,12 @@ func (r *run) keep(index uint64) bool {
 }
 
 // trim snapshots all that was applied, and trims it away: at once, which is more than the replica ever does, or all but the
-// newest entry.
+// two newest entries.
 func (r *run) trim(ctx context.Context, j *Journal) {
 	image := request{kind: reqPutImage, slot: uint8(r.applied), body: r.calls.ref(r.manifest())}
 	t := journal.Trim{Snapshot: r.applied, Manifest: [16]byte(r.manifest()), Boundary: r.applied + 1, From: 1, Keep: r.keep}
 	if r.low {
-		t.Boundary--
+		t.Boundary -= 2
 	}
 	if r.calls.off == "J5 deletes first" {
 		var keys []string

@@ -3,6 +3,7 @@ package object
 import (
 	"flag"
 	"fmt"
+	"math/bits"
 	"os"
 	"slices"
 	"strings"
@@ -140,8 +141,9 @@ func keepTable(t *testing.T, table string) {
 	}
 }
 
-// TestExploreFurther visits more than the default allows: more processes and slots, and every combination of faults, first one at a
-// time, then two, until -explore.time is over. It says what was visited whole and what was not.
+// TestExploreFurther visits more than the default allows: more processes and slots, and every combination of faults and appends, the
+// smaller ones first, until -explore.time is over. None takes more than an eighth of what is left. It says what was visited
+// whole and what was not.
 func TestExploreFurther(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short")
@@ -158,7 +160,7 @@ func TestExploreFurther(t *testing.T) {
 		}
 		m := newModel(s, "")
 		m.each = m.promise().check
-		f := m.explore(limits{time: max(left/4, time.Second), states: *exploreStates})
+		f := m.explore(limits{time: max(left/8, time.Second), states: *exploreStates})
 		if f.wrong != "" {
 			t.Fatal(s, "\n", story(s, "", false, f.path))
 		}
@@ -173,9 +175,10 @@ func TestExploreFurther(t *testing.T) {
 	t.Logf("%d worlds; %d of %d scenarios whole; %d slots", total, whole, len(ladder), *exploreSlots)
 }
 
-// further answers scenarios from no fault to all of them, those with fewer faults first.
+// further answers scenarios from one append without any fault to all that the slots have room for and everything else once more, the
+// smaller ones first.
 func further(procs int, slots uint8) (all []scenario) {
-	faults := []func(*budget){
+	more := []func(*budget){
 		func(b *budget) { b.tips++ },
 		func(b *budget) { b.lost++ },
 		func(b *budget) { b.late++ },
@@ -184,21 +187,20 @@ func further(procs int, slots uint8) (all []scenario) {
 		func(b *budget) { b.getFail, b.giveUp = 1, 1 },
 		func(b *budget) { b.pushes++ },
 	}
-	for n := range len(faults) + 1 {
-		for set := range 1 << len(faults) {
-			s := scenario{procs: procs, slots: slots, budget: budget{appends: max(slots, 3) - 2, trims: 1, reads: 1, leads: 1}}
-			count := 0
-			for i, fault := range faults {
+	size := make(map[scenario]int)
+	for appends := uint8(1); appends < max(slots-1, 2); appends++ {
+		for set := range 1 << len(more) {
+			s := scenario{procs: procs, slots: slots, budget: budget{appends: appends, trims: 1, reads: 1, leads: 1}}
+			for i, add := range more {
 				if set>>i&1 != 0 {
-					fault(&s.budget)
-					count++
+					add(&s.budget)
 				}
 			}
-			if count == n {
-				all = append(all, s)
-			}
+			size[s] = int(appends) + bits.OnesCount(uint(set))
+			all = append(all, s)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b scenario) int { return size[a] - size[b] })
 	return all
 }
 

@@ -66,11 +66,12 @@ func (m *model) explore(l limits) found {
 		}
 		w := f.world
 		f.next++
-		if m.step(&w, all[f.next-1]); m.wrong != "" {
-			return found{wrong: m.wrong, path: path(), states: len(seen), seen: m.seen}
-		}
+		m.step(&w, all[f.next-1])
 		if m.each != nil {
 			m.each(&w)
+		}
+		if m.wrong != "" {
+			return found{wrong: m.wrong, path: path(), states: len(seen), seen: m.seen}
 		}
 		visit(&w)
 		if steps%1024 == 0 && time.Now().After(deadline) || l.states > 0 && len(seen) >= l.states {
@@ -98,6 +99,9 @@ func (m *model) shortest(l limits) found {
 		for _, c := range all {
 			next := w
 			m.step(&next, c)
+			if m.each != nil {
+				m.each(&next)
+			}
 			if m.wrong != "" {
 				path := []choice{c}
 				for at := base + i; ways[at].from >= 0; at = ways[at].from {
@@ -142,6 +146,10 @@ func story(s scenario, off string, lenient bool, path []choice) string {
 	w := m.first()
 	for _, c := range path {
 		m.step(&w, c)
+	}
+	if m.wrong == "" { // then it is what must come true from here that does not
+		m.tell = false
+		m.promise().check(&w)
 	}
 	return strings.Join(m.trace, "\n") + "\n=> " + m.wrong
 }

@@ -12,7 +12,7 @@ import (
 func TestCallsRepeat(t *testing.T) {
 	for _, s := range explored {
 		m := newModel(s.scenario, "")
-		m.explore(limits{time: time.Minute, states: 20_000})
+		m.explore(limits{time: 5 * time.Minute, states: 20_000})
 		for n := 1; n < len(m.nodes); n++ {
 			was, is := m.nodes[n].outcome, m.play(m.nodes[n].start, m.script(uint32(n)))
 			said := fmt.Sprint(was.err) == fmt.Sprint(is.err)
@@ -43,7 +43,7 @@ func TestEachWorldOnceLosesNothing(t *testing.T) {
 			m := newModel(s, "")
 			once := map[world]bool{m.first(): true}
 			m.each = func(w *world) { once[*w] = true }
-			f := m.explore(limits{time: time.Minute})
+			f := m.explore(limits{time: 5 * time.Minute})
 			if !f.whole || f.states != len(once) {
 				t.Fatalf("%d worlds, %d with different hashes, whole: %v, %s", len(once), f.states, f.whole, f.wrong)
 			}

@@ -303,7 +303,7 @@ func (m *model) choices(w *world, all []choice) []choice {
 			add(ready && !p.alive && p.leads > 0 && p.applied < limit, doLead, 0)
 			add(ready && p.tips > 0, doTip, 0)
 			add(ready && w.left.trims > 0 && p.applied+1 > w.bound, doTrim, 0)
-			add(ready && w.left.trims > 0 && p.applied > w.bound && m.low, doTrim, 1)
+			add(ready && w.left.trims > 0 && p.applied > w.bound+1 && m.low, doTrim, 1)
 			add(ready && p.pushes > 0 && p.applied < w.pushable, doPush, 0)
 			add(w.left.crash > 0 && (p.applied > 0 || p.alive), crash, 0)
 			continue
@@ -498,6 +498,8 @@ func (m *model) judge(w *world, id uint8, n *node) {
 	lastSlot := n.start.last + 1 // of an append
 	is := func(e error) bool { return errors.Is(n.err, e) }
 	switch {
+	case n.again:
+		m.fail("p%d goes on appending after %v", id, n.err)
 	case is(journal.ErrNoHead):
 		if w.head != 0 {
 			m.fail("p%d was told that head is missing, and it never was", id)
