@@ -203,7 +203,7 @@ func spread(t *testing.T, seed uint64) (early, missing int) {
 					t.Errorf("producer %d: %d of %d batches acknowledged", c.id, len(c.acked), c.total)
 				}
 				c.spread(t.Context(), t, a)
-				time.Sleep(time.Duration(a.draw(20)) * time.Millisecond) // the client's back-off, in virtual time
+				<-time.After(time.Duration(a.draw(20)) * time.Millisecond) // the back-off of the client, in virtual time
 			}
 		})
 	}

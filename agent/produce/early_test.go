@@ -120,6 +120,7 @@ func inOrder(t *testing.T, order []int, agents, pauses int) {
 // checkEmpty: nothing is left of what an agent had accepted.
 func checkEmpty(t testing.TB, p *Producer) {
 	t.Helper()
+	synctest.Wait() // room is given back after the answer
 	b := p.buf
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -136,7 +136,7 @@ func (a *step) do(c *Command) (Result, error) {
 	case ExpireOffsets:
 		return a.expireOffsets(op), nil
 	case NoteTrim:
-		return a.noteTrim(op), nil
+		return a.result(a.noteTrim(op)), nil
 	}
 	return Result{}, fmt.Errorf("%w: %T", ErrUnknownCommand, c.Op)
 }
@@ -153,13 +153,13 @@ func tooLong(strings ...string) bool {
 	return false
 }
 
-func (a *step) noteTrim(op NoteTrim) Result {
-	if op.Through > a.index {
-		return a.result(CodeInvalid)
+func (s *State) noteTrim(op NoteTrim) Code {
+	if op.Through > s.index {
+		return CodeInvalid
 	}
-	if op.Through > a.misc.trimmed {
-		a.misc.trimmed = op.Through
-		a.misc.touch(a.index)
+	if op.Through > s.misc.trimmed {
+		s.misc.trimmed = op.Through
+		s.misc.touch(s.index)
 	}
-	return a.result(CodeOK)
+	return CodeOK
 }
