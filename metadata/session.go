@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,6 +183,11 @@ func (s *Session) DoObjects(ctx context.Context, first uint64, ops ...state.Op) 
 // Ask reads the metadata; it makes a Session all that most users of the metadata need.
 func (s *Session) Ask(ctx context.Context, f Freshness, read func(state.Reader)) error {
 	return s.svc.Ask(ctx, f, read)
+}
+
+// Watch follows the changes of the metadata; see Service.Watch.
+func (s *Session) Watch(ctx context.Context, since uint64) iter.Seq2[state.Change, error] {
+	return s.svc.Watch(ctx, since)
 }
 
 func (s *Session) do(ctx context.Context, kind state.Lane, first uint64, ops []state.Op) ([]state.Result, error) {
