@@ -405,24 +405,38 @@ func TestNothingOfAReadOutlivesIt(t *testing.T) {
 	})
 }
 
-func TestLoserOfATieIsDisposedOf(t *testing.T) {
+func TestBodyThatComesTooLateIsClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) { // the cluster sees to it that all bodies of the bucket are closed
-		c, a := pair(t, after(210*time.Millisecond))
-		c.put(someKeys(99, 8)...)
-		wins := map[bool]int{}
-		for _, key := range someKeys(99, 8) {
-			for region := range int64(9) {
-				a.reader.usual.mean = 50 * time.Millisecond
-				a.reader.avoided.answered("peer")
-				before := counted(t, a.reader.metrics.hedges[fromBucket])
-				if d := took(func() { a.read(key, region*regionBytes, 1, cache.Tail) }); d != 210*time.Millisecond {
-					t.Fatalf("it took %v", d)
-				}
-				wins[counted(t, a.reader.metrics.hedges[fromBucket]) > before]++
-			}
+		c, a := pair(t, after(205*time.Millisecond))
+		key := objectKey(99, 1)
+		c.put(key)
+		bucket := a.reader.deps.Bucket
+		a.reader.deps.Bucket = func(_ context.Context, m cache.Miss) (io.ReadCloser, error) {
+			return bucket(context.Background(), m) // does not notice that it lost
 		}
-		if len(wins) != 2 {
-			t.Errorf("no ties: %v", wins)
+		a.read(key, 0, 1, cache.Tail)
+		if gets, _ := c.total(); gets != 1 || counted(t, a.reader.metrics.hedges[fromOwner]) != 1 {
+			t.Error("the bucket was not asked, or won")
 		}
 	})
+}
+
+func TestPeerIsNotBlamedForAReaderThatGaveUp(t *testing.T) {
+	c := newCluster(t)
+	c.add("", "a")
+	a := c.agents["a"]
+	a.see(view{owner: func(string, int64) string { return "peer" }})
+	for range 300 { // whether the reader or its peer is noticed first is chance
+		ctx, cancel := context.WithCancel(t.Context())
+		c.network = func(ctx context.Context, _ string, m cache.Miss) (io.ReadCloser, error) {
+			cancel()
+			return nil, ctx.Err()
+		}
+		if _, err := a.reader.Source(ctx, cache.Miss{Key: objectKey(99, 1), Size: objectBytes, N: 1}); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if a.reader.avoided.count() != 0 {
+		t.Error("the peer is avoided")
+	}
 }

@@ -44,8 +44,14 @@ func objectKey(session byte, number uint64) string {
 	return keys.Data(objectstore.Segment{Owner: [16]byte{session}, Number: number, Attempt: 1})
 }
 
+// contents are the objects made up so far, by name.
+var contents sync.Map
+
 // content is what the object of that name holds.
 func content(key string) []byte {
+	if data, ok := contents.Load(key); ok {
+		return data.([]byte)
+	}
 	h := fnv.New64a()
 	h.Write([]byte(key))
 	r := rand.New(rand.NewPCG(h.Sum64(), 1))
@@ -53,6 +59,7 @@ func content(key string) []byte {
 	for i := range data {
 		data[i] = byte(r.Uint32())
 	}
+	contents.Store(key, data)
 	return data
 }
 
