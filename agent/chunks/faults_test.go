@@ -415,6 +415,7 @@ func TestBodyThatComesTooLateIsClosed(t *testing.T) {
 			return bucket(context.Background(), m) // does not notice that it lost
 		}
 		a.read(key, 0, 1, cache.Tail)
+		<-time.After(c.delay) // until the bucket has answered, too
 		if gets, _ := c.total(); gets != 1 || counted(t, a.reader.metrics.hedges[fromOwner]) != 1 {
 			t.Error("the bucket was not asked, or won")
 		}
