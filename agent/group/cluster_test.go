@@ -450,7 +450,7 @@ func TestOneLookConfirmsAllClaims(t *testing.T) {
 			defer h.d.w.mu.Unlock()
 			return h.d.looks
 		}
-		if n := beat(func(string, JoinResponse) {}); n > 201 || n < 199 {
+		if n := beat(func(string, JoinResponse) {}); n > 201 || n < 190 {
 			t.Errorf("%d looks in ten minutes", n)
 		}
 		if n := beat(func(g string, r JoinResponse) {

@@ -285,7 +285,6 @@ type harness struct {
 
 	mu sync.Mutex
 	*life
-	route func() *Coordinator // if not nil, which coordinator a client finds
 }
 
 // life is one life of one coordinator.
@@ -355,9 +354,6 @@ func (h *harness) restart() {
 func (h *harness) pass(d time.Duration) { <-time.After(d) }
 
 func (h *harness) now() *Coordinator {
-	if h.route != nil {
-		return h.route()
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.c

@@ -87,17 +87,19 @@ func (n *nemesis) trouble(d *door) {
 	}
 }
 
-// find is how clients find a coordinator: any node tells them who it believes is the one.
-func (n *nemesis) find(r *rand.Rand, mu *sync.Mutex) *Coordinator {
-	mu.Lock()
-	asked := n.nodes[r.IntN(len(n.nodes))]
-	mu.Unlock()
-	asked.mu.Lock()
-	owner := asked.owner
-	asked.mu.Unlock()
-	n.nodes[owner].mu.Lock()
-	defer n.nodes[owner].mu.Unlock()
-	return n.nodes[owner].c
+// client finds coordinators by asking any node, which tells whom it believes to be the one.
+func (n *nemesis) client(j *judge) *client {
+	c := j.client()
+	c.find = func(asked int) *Coordinator {
+		node := n.nodes[asked%len(n.nodes)]
+		node.mu.Lock()
+		owner := n.nodes[node.owner]
+		node.mu.Unlock()
+		owner.mu.Lock()
+		defer owner.mu.Unlock()
+		return owner.c
+	}
+	return c
 }
 
 // end lets everything heal, and all agree.
@@ -124,8 +126,6 @@ func randomly(t *testing.T, quiet bool, f func(n *nemesis)) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			inCluster(t, func(c *cluster) {
 				n := &nemesis{cluster: c, r: rand.New(rand.NewPCG(uint64(seed), 4)), quiet: quiet}
-				clients, mu := rand.New(rand.NewPCG(uint64(seed), 5)), new(sync.Mutex)
-				c.route = func() *Coordinator { return n.find(clients, mu) }
 				for i := range c.nodes {
 					n.trouble(n.door(i))
 				}
@@ -142,7 +142,7 @@ func TestNothingThatHappensToAgentsDisturbsAGroup_R11(t *testing.T) {
 		j := newJudge(n.harness, "g")
 		var clients []*client
 		for i := range 4 {
-			c := j.client()
+			c := n.client(j)
 			if i == 3 {
 				c.instance = "static"
 			}
@@ -182,7 +182,7 @@ func TestRandomLivesOfACluster(t *testing.T) {
 		for range 40 {
 			switch what := n.r.IntN(10); {
 			case what < 3 && len(alive) < 6:
-				c := j.client()
+				c := n.client(j)
 				if n.r.IntN(4) == 0 {
 					statics++
 					c.instance = fmt.Sprintf("static-%d", statics)

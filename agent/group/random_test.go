@@ -109,6 +109,8 @@ func (j *judge) settled(clients []*client, patience time.Duration) {
 // client is a consumer that does what Kafka's own does.
 type client struct {
 	j        *judge
+	find     func(asked int) *Coordinator // if not nil, the coordinator named by an agent, of which the client asks one after the other
+	asked    int
 	instance string
 	metadata string
 	cancel   context.CancelFunc
@@ -121,6 +123,15 @@ type client struct {
 
 func (j *judge) client() *client {
 	return &client{j: j, metadata: "m"}
+}
+
+// coordinator is where the client sends a request.
+func (c *client) coordinator() *Coordinator {
+	if c.find == nil {
+		return c.j.h.now()
+	}
+	c.asked++
+	return c.find(c.asked)
 }
 
 func (c *client) at() (string, int32) {
@@ -154,7 +165,7 @@ func (c *client) end(leave bool) {
 	id, _ := c.at()
 	c.set("", 0)
 	for try := 0; leave && id != "" && try < 20; try++ {
-		_, err := c.j.h.now().Leave(context.Background(), LeaveRequest{Group: c.j.group, Members: []Leaver{{Member: id}}})
+		_, err := c.coordinator().Leave(context.Background(), LeaveRequest{Group: c.j.group, Members: []Leaver{{Member: id}}})
 		if err == nil {
 			return
 		}
@@ -164,11 +175,10 @@ func (c *client) end(leave bool) {
 
 // cycle joins, syncs, and works until something happens.
 func (c *client) cycle(ctx context.Context) {
-	h := c.j.h
 	id, _ := c.at()
 	r := joinRequest(c.j.group, id)
 	r.Instance, r.Protocols[0].Metadata = c.instance, []byte(c.metadata)
-	joined, err := h.now().Join(ctx, r)
+	joined, err := c.coordinator().Join(ctx, r)
 	if err != nil {
 		c.failed(joined.Member, err)
 		return
@@ -181,7 +191,7 @@ func (c *client) cycle(ctx context.Context) {
 		if !joined.SkipAssignment {
 			req.Assignments = c.j.assign(joined)
 		}
-		synced, err := h.now().Sync(ctx, req)
+		synced, err := c.coordinator().Sync(ctx, req)
 		if err == nil {
 			c.j.gets(joined.Generation, key(joined.Member, c.instance), synced.Assignment)
 			break
@@ -199,8 +209,8 @@ func (c *client) cycle(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		patient, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := h.now().Heartbeat(patient, HeartbeatRequest{
+		patient, cancel := context.WithTimeout(ctx, time.Second)
+		err := c.coordinator().Heartbeat(patient, HeartbeatRequest{
 			Group: c.j.group, Member: joined.Member, Instance: c.instance, Generation: joined.Generation,
 		})
 		cancel()
