@@ -247,7 +247,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // parts begins everything that works by itself over an open session, connections apart.
 func (a *Agent) parts(part func(name string, run func(context.Context) error)) {
 	part("session", a.session.Run)
-	part("membership", func(ctx context.Context) error { return closed(ctx, a.replica, a.session.ID(), a.from) })
+	part("membership", func(ctx context.Context) error { return closed(ctx, a.replica, a.session, a.from) })
 	part("brokers", a.others.view.Load().Run)
 	part("produce", a.producer.Run)
 	part("groups", a.groups.Run)

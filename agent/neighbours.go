@@ -264,7 +264,7 @@ func serveChunks(s *chunks.Server) func(ctx context.Context, key string, size, o
 }
 
 // closed waits until this agent's session is closed by others: then nothing that it does counts any more.
-func closed(ctx context.Context, m metadata.Service, session state.UUID, from uint64) error {
+func closed(ctx context.Context, m metadata.Service, own *metadata.Session, from uint64) error {
 	for change, err := range m.Watch(ctx, from) {
 		if err != nil || ctx.Err() != nil {
 			return err
@@ -274,8 +274,8 @@ func closed(ctx context.Context, m metadata.Service, session state.UUID, from ui
 		}
 		over := false
 		if err := m.Ask(ctx, metadata.Local(), func(r state.Reader) {
-			s, ok := r.Session(session)
-			over = !ok || s.Closed
+			s, ok := r.Session(own.ID())
+			over = (!ok || s.Closed) && !own.Closing()
 		}); err != nil {
 			return err
 		}

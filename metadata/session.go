@@ -158,6 +158,9 @@ func (s *Session) Close(ctx context.Context) error {
 	return err
 }
 
+// Closing reports whether Close was called.
+func (s *Session) Closing() bool { return s.closing.Load() }
+
 // ID is the session's id, which also owns its data objects.
 func (s *Session) ID() state.UUID { return s.who.Session }
 

@@ -101,95 +101,91 @@ func TestKillNineCausesNoRebalance(t *testing.T) {
 	}
 }
 
-// fenced waits for the end of an agent that another one fenced: it says so in one line and fails.
-func fenced(t *testing.T, p *process) {
-	t.Helper()
-	if code := p.end(); code == 0 || code == -1 {
-		t.Errorf("exit code %d", code)
-	}
-	last := strings.Split(strings.TrimSuffix(p.stderr.String(), "\n"), "\n")
-	if line := last[len(last)-1]; !strings.HasPrefix(line, "leat: ") || !strings.Contains(line, "fenced: another agent leads this cluster") {
-		t.Errorf("its last line is %s", line)
-	}
-	if n := strings.Count(p.stderr.String(), "fenced"); n != 1 {
-		t.Errorf("it says %d times that it was fenced:\n%s", n, p.stderr.last(4000))
-	}
-}
-
-func TestSecondAgentFencesTheFirst(t *testing.T) {
+func TestAgentsShareABucket(t *testing.T) {
 	server := miniotest.Start(t)
-	t.Run("busy", func(t *testing.T) {
+	t.Run("a client does not notice that the agent it talks to leaves", func(t *testing.T) {
 		args := []string{"--store", server.S3URL("busy")}
 		first := startAgent(t, args...)
-		producer := client(t, first.addr, kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("words"), kgo.RecordRetries(5))
-		ctx, stop := context.WithCancel(bounded(t))
-		defer stop()
+		second := startAgent(t, args...)
+		produceOne(t, second.addr, "the first record")
 		var mu sync.Mutex
 		acked := map[int64]string{}
-		for i := range 20 {
-			if err := producer.ProduceSync(ctx, kgo.StringRecord(fmt.Sprint("before ", i))).FirstErr(); err != nil {
-				t.Fatal(err)
-			}
-		}
+		producer := client(t, first.addr, kgo.DefaultProduceTopic("words"))
+		ctx, stop := context.WithCancel(bounded(t))
+		defer stop()
 		var producing sync.WaitGroup
 		producing.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				producer.Produce(ctx, kgo.StringRecord(fmt.Sprint("meanwhile ", i)), func(r *kgo.Record, err error) {
-					if err == nil {
-						mu.Lock()
-						acked[r.Offset] = string(r.Value)
-						mu.Unlock()
+				producer.Produce(context.WithoutCancel(ctx), kgo.StringRecord(fmt.Sprint("record ", i)), func(r *kgo.Record, err error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						t.Errorf("%s: %v", r.Value, err)
 					}
+					acked[r.Offset] = string(r.Value)
 				})
 				<-time.After(time.Millisecond) // paces the producer
 			}
 		})
-		second := startAgent(t, args...)
-		fenced(t, first)
+		count := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(acked)
+		}
+		second.until("records flow", func() bool { return count() > 100 })
+		first.drain()
+		before := count()
+		second.until("records flow again", func() bool { return count() > before+100 })
+		third := startAgent(t, args...)
+		second.drain()
+		before = count()
+		third.until("records flow at the third", func() bool { return count() > before+100 })
 		stop()
 		producing.Wait()
-
-		reader := client(t, second.addr, kgo.ConsumeTopics("words"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-		ends, err := kadm.NewClient(reader).ListEndOffsets(bounded(t), "words")
-		if err != nil {
+		if err := producer.Flush(bounded(t)); err != nil {
 			t.Fatal(err)
 		}
-		end, _ := ends.Lookup("words", 0)
-		found := 0
-		for next := int64(0); next < end.Offset; {
+
+		reader := client(t, third.addr, kgo.ConsumeTopics("words"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		order := 0
+		for next, end := int64(0), int64(count()+1); next < end; {
 			for _, r := range reader.PollFetches(bounded(t)).Records() {
-				if value, ok := acked[r.Offset]; ok && value == string(r.Value) {
-					found++
+				switch want := fmt.Sprint("record ", order); {
+				case r.Offset != next:
+					t.Fatalf("offset %d follows %d", r.Offset, next-1)
+				case r.Offset == 0:
+				case string(r.Value) != want || acked[r.Offset] != want:
+					t.Fatalf("offset %d holds %q, want %q; acknowledged was %q", r.Offset, r.Value, want, acked[r.Offset])
+				default:
+					order++
 				}
-				next = r.Offset + 1
+				next++
 			}
 		}
-		if found != len(acked) || end.Offset < 20 {
-			t.Errorf("of %d records that the first acknowledged meanwhile the second has %d; its log ends at %d", len(acked), found, end.Offset)
-		}
-		second.alive()
-		second.drain()
+		third.drain()
 	})
-	t.Run("idle", func(t *testing.T) {
-		args := []string{"--store", server.MinioURL("idle")}
-		first := startAgent(t, args...)
-		second := startAgent(t, args...)
-		fenced(t, first)
-		second.drain()
-	})
-	t.Run("asleep", func(t *testing.T) { // the first wakes up when the second is gone again, and still does no harm
+	t.Run("one that slept begins anew and does no harm", func(t *testing.T) {
 		args := []string{"--store", server.MinioURL("asleep")}
 		first := startAgent(t, args...)
 		first.signal(stopSignal)
 		second := startAgent(t, args...)
 		produceOne(t, second.addr, "by the second")
-		second.drain()
+		second.until("the first counts as dead", func() bool {
+			return strings.Contains(second.stderr.String(), "session closed: its agent is gone")
+		})
 		first.signal(continueSignal)
-		cl := client(t, first.addr, kgo.RecordRetries(2), kgo.DefaultProduceTopic("words"))
-		if err := cl.ProduceSync(bounded(t), kgo.StringRecord("by the first")).FirstErr(); err == nil {
-			t.Error("a fenced agent acknowledged a record")
-		}
-		fenced(t, first)
+		first.until("it begins anew", func() bool { return strings.Count(first.stderr.String(), "msg=serving") == 2 })
+		produceOne(t, first.addr, "by the first")
+		second.drain()
+		produceOne(t, first.addr, "by the first alone")
+		first.drain()
+	})
+	t.Run("a bolt journal says that it is for one", func(t *testing.T) {
+		args := []string{"--store", "file://" + t.TempDir() + "/bucket"}
+		first := startAgent(t, args...)
+		second, code := run(t, nil, agentArgs(args...)...)
+		oneError(t, second, code, "in use by another process", "bucket:")
+		first.drain()
 	})
 }
 

@@ -25,6 +25,7 @@ const (
 	fenceWindow      = 30 * time.Second
 	maxBackoff       = 10 * time.Second
 	maxSurvey        = 64 // peers that are asked before an election
+	handovers        = 20 // attempts at a fence behind a leader that asked for one and still appends
 )
 
 // rank orders the agents of a term: the lowest stands first. It is the same everywhere, and another order in every term.
@@ -185,9 +186,16 @@ func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 	if r.over(r.cfg.Leader.Session) {
 		return nil // this agent counts as dead, and is about to find out
 	}
-	if err := r.fence(ctx); errors.Is(err, journal.ErrBehind) {
+	err := r.fence(ctx)
+	for tries := 1; asked && errors.Is(err, journal.ErrBehind) && tries < handovers; tries++ { // the leader still has commands on their way
+		if err = r.catchUp(ctx); err == nil && r.at.Load() == p {
+			err = r.fence(ctx)
+		}
+	}
+	switch {
+	case errors.Is(err, journal.ErrBehind), err == nil && !r.at.Load().leading:
 		return nil
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	r.log.Info("leads the metadata", "since", r.at.Load().term)

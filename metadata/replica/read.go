@@ -127,10 +127,10 @@ func (r asker) propose(ctx context.Context, p *position, commands []state.Comman
 		switch {
 		case err == nil:
 			return r.proposed(ctx, done, len(commands))
-		case errors.Is(err, ErrRefused), errors.Is(err, ErrNotLeader):
-			continue
-		case errors.Is(err, metadata.ErrNotApplied):
+		case errors.Is(err, metadata.ErrTooLarge):
 			return nil, err
+		case errors.Is(err, ErrRefused), errors.Is(err, ErrNotLeader), errors.Is(err, metadata.ErrNotApplied):
+			continue // the next way, or the same later
 		}
 		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -24,8 +25,13 @@ func (r keeper) run(ctx context.Context) {
 	began := time.Now()
 	tick := time.NewTicker(r.cfg.Beat)
 	defer tick.Stop()
-	for {
+	for last := began; ; {
+		if now := time.Now(); now.Sub(last) > r.cfg.Patience {
+			// This process slept, or had no processor: it may have been deposed meanwhile, and nobody would tell it.
+			_ = r.Ask(ctx, metadata.Fresh(), func(state.Reader) {})
+		}
 		r.closeDead(ctx, r.findDead(ctx, began))
+		last = time.Now()
 		select {
 		case <-ctx.Done():
 			return

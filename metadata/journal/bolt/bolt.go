@@ -61,7 +61,7 @@ func Open(path string) (*Journal, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 1, FreelistType: bbolt.FreelistMapType})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("open %s: %w: with --journal bolt a bucket is served by one agent", path, journal.ErrInUse)
+		return nil, fmt.Errorf("open %s: %w: with --journal bolt a bucket is served by one agent; several need --journal bucket: or etcd:", path, journal.ErrInUse)
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("open %s: %w: %w", path, journal.ErrCorrupt, err)
 	case err != nil:
