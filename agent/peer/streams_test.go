@@ -396,3 +396,32 @@ func TestAChunkThatBreaksOffIsAnErrorAndOneThatNobodyReadsWaits(t *testing.T) {
 	r.Close()
 	wg.Wait()
 }
+
+func TestAStreamThatIsForgottenEndsWithItsContext(t *testing.T) {
+	h := following(func(ctx context.Context, _ replica.Follow, _ func() (replica.Beat, error), _ func(replica.Push) error) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	h.Chunks = func(context.Context, string, int64, int64, int64) ([][]byte, error) {
+		return [][]byte{make([]byte, 4<<20)}, nil
+	}
+	address, c := start(t, h), newTestClient(t, quick())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if _, err := c.Follow(ctx, address, replica.Follow{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Chunk(ctx, address, "k", 4<<20, 0, 4<<20); err != nil {
+		t.Fatal(err)
+	}
+	users := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.links[address].users
+	}
+	if users() != 2 {
+		t.Fatal(users())
+	}
+	cancel()
+	eventually(t, "the connection is given back", func() bool { return users() == 0 })
+}
