@@ -28,7 +28,8 @@ type Config struct {
 	// SealedObjects: objects between seal and commit at most. Beyond, sealing waits.
 	SealedObjects int
 	// PredecessorWait: a batch of an idempotent producer that arrives before its predecessor, which another agent may have, waits
-	// so long for it.
+	// so long for it. The default is longer than an agent that hangs keeps its session (about 8 s), since until then it may still
+	// commit the predecessor; and shorter than the shortest default patience of a client (kgo, 10 s).
 	PredecessorWait time.Duration
 	// Clock is used for timestamps that the broker gives or checks.
 	Clock func() time.Time
@@ -39,7 +40,7 @@ func Default() Config {
 	return Config{
 		FlushBytes: 8 << 20, FlushInterval: 250 * time.Millisecond, EarlyPuts: 10, EarlyBurst: 50,
 		Uploads: 8, UploadPatience: 20 * time.Second, UploadAttempt: 10 * time.Second,
-		MaxBuffered: 256 << 20, SealedObjects: 64, PredecessorWait: 3 * time.Second, Clock: time.Now,
+		MaxBuffered: 256 << 20, SealedObjects: 64, PredecessorWait: 9 * time.Second, Clock: time.Now,
 	}
 }
 

@@ -27,11 +27,14 @@ import (
 //
 // A batch whose predecessor is ahead of it in this agent's pipeline is not early. If that one is refused after all, since its
 // object could not be stored, its followers are refused at commit as out of order. They are not taken back to wait: their
-// client has to send the first one again anyhow, and sends all of them again, in order and under the same sequences.
+// client has to send the first one again anyhow, and sends all of them again in order.
 //
-// That is what clients do about an out-of-order batch as long as they still have its predecessor to send (Java, librdkafka).
-// It is grave only for one who believes the predecessor acknowledged: then librdkafka gives up, and others begin a new
-// epoch. This can happen to nobody here, since a fresh look and the commit see everything that was acknowledged.
+// What a client makes of an out-of-order batch depends on whether it believes the predecessor acknowledged. If so, librdkafka
+// ends the producer (rd_kafka_handle_Produce_error); this can happen to nobody here, since a fresh look and the commit see
+// everything that was acknowledged. If not, Java sends both again under the same sequences (TransactionManager.canRetry), and
+// librdkafka waits for what it has in flight and begins a new epoch. A new epoch makes a repetition look new, so nobody should be
+// driven to it while the predecessor may still be committed by an agent that hangs: hence Config.PredecessorWait is longer
+// than it takes to close the session of such an agent, and shorter than clients wait for an answer.
 
 // enter puts a request's items into the buffer, or into the lobby. The caller holds mu, and signals.
 func (b *buffer) enter(items []item, now time.Time) {
