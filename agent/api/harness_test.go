@@ -111,6 +111,7 @@ func (w *world) agent(who metadata.Identity, edit func(*Deps)) *server {
 	catalog, err := topics.New(topics.Default(), session)
 	must(t, err)
 	cfg := produce.Default()
+	cfg.PredecessorWait = 50 * time.Millisecond // nobody has what a test leaves out
 	cfg.EarlyPuts = -1
 	producer, err := produce.New(cfg, produce.Deps{Session: session, Store: w.store, Keys: w.keys, Recent: chunks, Log: w.log, Register: reg})
 	must(t, err)
