@@ -321,6 +321,41 @@ func TestReplacedClaimIsNoticedByAnAgentWithAnOlderView(t *testing.T) {
 	})
 }
 
+func TestNothingAgainstAMemberIsSaidByAnAgentThatLagsBehind(t *testing.T) {
+	for name, call := range map[string]func(c *cluster, old *Coordinator, r JoinResponse) (err, want error){
+		"heartbeat": func(c *cluster, old *Coordinator, r JoinResponse) (err, want error) {
+			return old.Heartbeat(c.ctx, HeartbeatRequest{Group: "g", Member: r.Member, Generation: 2}), ErrNotCoordinator
+		},
+		"sync": func(c *cluster, old *Coordinator, r JoinResponse) (err, want error) {
+			_, err = old.Sync(c.ctx, syncRequest("g", r))
+			return err, ErrNotCoordinator
+		},
+		"leave": func(c *cluster, old *Coordinator, r JoinResponse) (err, want error) {
+			_, err = old.Leave(c.ctx, LeaveRequest{Group: "g", Members: []Leaver{{Member: "newcomer"}}})
+			return err, ErrNotCoordinator
+		},
+		"commit": func(c *cluster, old *Coordinator, r JoinResponse) (err, want error) { // decided in Apply
+			_, err = old.Commit(c.ctx, CommitRequest{Group: "g", Member: r.Member, Generation: 2, Offsets: positions(topicID, "")})
+			return err, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inCluster(t, func(c *cluster) {
+				c.topic()
+				told := c.stable("g", 2)
+				c.nodes[0].d.lag(true)
+				c.nodes[1].sees(1)
+				c.at(1)
+				synctest.Wait()
+				told = c.together("g", told[0].Member, told[1].Member)
+				c.generation("g", 2)
+				err, want := call(c, c.nodes[0].c, told[1])
+				c.is(err, want)
+			})
+		})
+	}
+}
+
 func TestTwoAgentsWithTwoViewsDoNotTearAGroup(t *testing.T) {
 	inCluster(t, func(c *cluster) {
 		told := c.stable("g", 2)
