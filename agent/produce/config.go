@@ -33,6 +33,9 @@ type Config struct {
 	PredecessorWait time.Duration
 	// Clock is used for timestamps that the broker gives or checks.
 	Clock func() time.Time
+	// Jitter draws from [0, bound) what is added to the wait between two tries of an upload. Nil: at random. A simulation draws
+	// from its seed.
+	Jitter func(bound time.Duration) time.Duration
 }
 
 // Default is fit for a bucket that is paid by the request.

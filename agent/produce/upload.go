@@ -27,6 +27,10 @@ func (p *Producer) upload(ctx context.Context, o *object) {
 		p.log.Error("object could not be made", "number", o.name.Number, "error", o.err)
 		return
 	}
+	jitter := p.cfg.Jitter
+	if jitter == nil {
+		jitter = rand.N[time.Duration]
+	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.UploadPatience, ErrStorage)
 	defer cancel()
@@ -47,7 +51,7 @@ func (p *Producer) upload(ctx context.Context, o *object) {
 		}
 		if ctx.Err() == nil {
 			select {
-			case <-time.After(pause/2 + rand.N(pause)):
+			case <-time.After(pause/2 + jitter(pause)):
 			case <-ctx.Done():
 			}
 		}

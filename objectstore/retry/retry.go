@@ -30,6 +30,9 @@ type Config struct {
 	Max      time.Duration // upper bound of any wait
 	Budget   float64       // tokens at the start and at most; a retry costs one
 	Earn     float64       // tokens that a success earns
+
+	// Jitter draws from [0, bound): how long a wait is. Nil: at random. A simulation draws from its seed.
+	Jitter func(bound time.Duration) time.Duration
 }
 
 // Default retries up to four times within about 1.5 s, and at most every tenth request in the long run.
@@ -145,7 +148,11 @@ func (s *Store) wait(n int) time.Duration {
 	if shift := n - 1; shift < 32 && s.config.Base<<shift < bound && s.config.Base<<shift > 0 {
 		bound = s.config.Base << shift
 	}
-	return 1 + rand.N(bound)
+	draw := s.config.Jitter
+	if draw == nil {
+		draw = rand.N[time.Duration]
+	}
+	return 1 + draw(bound)
 }
 
 func (s *Store) earn() {

@@ -62,6 +62,12 @@ func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys) (
 	return j, nil
 }
 
+// Jitter has the waits between attempts drawn by draw, from [0, bound), instead of at random: for a simulation, which draws from
+// its seed. It is to be called before anything else.
+func (j *Journal) Jitter(draw func(bound time.Duration) time.Duration) {
+	j.pause = func(ctx context.Context, attempt int) error { return pauseFor(ctx, attempt, draw) }
+}
+
 // Head implements journal.Journal.
 func (j *Journal) Head(ctx context.Context) (journal.Head, error) {
 	h, _, err := j.readHead(ctx)
@@ -146,8 +152,12 @@ const (
 )
 
 func pause(ctx context.Context, attempt int) error {
+	return pauseFor(ctx, attempt, mathrand.N[time.Duration])
+}
+
+func pauseFor(ctx context.Context, attempt int, draw func(bound time.Duration) time.Duration) error {
 	d := min(lastPause, firstPause<<min(attempt, 10))
-	timer := time.NewTimer(d/2 + mathrand.N(d/2))
+	timer := time.NewTimer(d/2 + draw(d/2))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
