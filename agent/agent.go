@@ -159,7 +159,7 @@ func (a *Agent) answerPeers(server *api.Server, reg prometheus.Registerer) error
 	if err != nil {
 		return err
 	}
-	a.peers = peer.Handlers{Replica: a.replica.Server(), Chunks: serveChunks(stored), Forward: forwarded(server.ServeForwarded)}
+	a.peers = peer.Handlers{Replica: a.replica.Server(), Chunks: stored.Chunks, Forward: forwarded(server.ServeForwarded)}
 	return nil
 }
 
@@ -289,13 +289,13 @@ func (a *Agent) close() {
 	if a.web != nil {
 		a.web.close()
 	}
-	if a.others != nil {
-		a.others.close()
-	}
 	if a.cache != nil {
 		if err := a.cache.Close(); err != nil {
 			a.log.Warn("cache did not close", "error", err)
 		}
+	}
+	if a.others != nil { // after the cache, which reads through it
+		a.others.close()
 	}
 	if a.ground != nil {
 		a.ground.close()

@@ -43,6 +43,7 @@ func (a *Agent) drain(base context.Context, stop func(), done <-chan error) erro
 
 // depart sends clients to other agents, if there are any, and hands over what only one agent does.
 func (a *Agent) depart(base context.Context) {
+	defer a.groups.Release() // also without others: requests that wait for members must not hold up the drain
 	if !a.others.exist() {
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -161,7 +160,7 @@ func (n *neighbours) source(g *ground, log *slog.Logger, reg prometheus.Register
 		return g.source, nil
 	}
 	reader, err := chunks.New(chunks.Default(), chunks.Deps{
-		Keys: g.keys, Owners: n, Peer: chunkClient{n.client}, Bucket: g.source, Log: log, Register: reg,
+		Keys: g.keys, Owners: n, Peer: chunks.Over(n.client), Bucket: g.source, Log: log, Register: reg,
 	})
 	if err != nil {
 		return nil, err
@@ -246,20 +245,6 @@ func forwarded(serve func(context.Context, wire.Request, []byte) ([]byte, error)
 			return peer.ForwardedResponse{}, err
 		}
 		return peer.ForwardedResponse{Body: body}, nil
-	}
-}
-
-// chunkClient asks other agents' caches.
-type chunkClient struct{ client *peer.Client }
-
-// Chunk implements chunks.Peer.
-func (c chunkClient) Chunk(ctx context.Context, address, key string, size, off, n int64, class cache.Class) (io.ReadCloser, error) {
-	return c.client.Chunk(ctx, address, key, size, off, n)
-}
-
-func serveChunks(s *chunks.Server) func(ctx context.Context, key string, size, off, n int64) ([][]byte, error) {
-	return func(ctx context.Context, key string, size, off, n int64) ([][]byte, error) {
-		return s.Serve(ctx, key, size, off, n, cache.Tail)
 	}
 }
 

@@ -41,7 +41,6 @@ func (r *owner) reload(ctx context.Context) error {
 	if err := r.load(ctx); err != nil {
 		return err
 	}
-	r.net.recent.reset()
 	r.hub.jump(r.applied.Load())
 	r.locate(false)
 	return nil
@@ -57,6 +56,7 @@ func (r *owner) load(ctx context.Context) error {
 	r.st = st
 	r.mu.Unlock()
 	r.applied.Store(st.Reader().Index())
+	r.net.recent.reset(st.Reader().Index())
 	r.snap.Loaded(st.Reader().Index())
 	return nil
 }

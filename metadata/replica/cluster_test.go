@@ -658,13 +658,15 @@ func TestAFollowerFarBehindBeginsAnewFromASnapshot(t *testing.T) {
 		watched := make(chan state.Change, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		from := late.index(t)
 		go func() {
-			for ch, err := range late.Watch(ctx, late.index(t)) {
+			for ch, err := range late.Watch(ctx, from) {
 				if err == nil {
 					watched <- ch
 				}
 			}
 		}()
+		synctest.Wait()
 		late.gate.open()
 		c.thaw(late)
 		if got := late.topics(t, metadata.Fresh()); len(got) != 200 {

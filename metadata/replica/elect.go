@@ -66,8 +66,28 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 	wait := max(time.Duration(v.ahead)*rankPause, f.hold)
 	if r.isolated = v.isolated; r.isolated {
 		wait = max(wait, r.cfg.SessionPatience+2*r.cfg.Patience)
+		if err := f.lookAround(ctx, p); err != nil {
+			return false, err
+		}
 	}
-	return !time.Now().Before(f.since.Add(wait)), nil
+	return r.at.Load() == p && !time.Now().Before(f.since.Add(wait)), nil
+}
+
+// lookAround reads the journal now and then for an agent that reaches hardly anybody: it may find another leader there, or agents
+// that it does not know yet; or see that the leader, though not heard, appends: then it waits anew.
+func (f *follower) lookAround(ctx context.Context, p *position) error {
+	r := f.r
+	if now := time.Now(); now.Before(f.looked.Add(r.cfg.Patience / 2)) {
+		return nil
+	}
+	before := r.applied.Load()
+	err := r.bounded(ctx, r.catchUp)
+	f.looked = time.Now()
+	f.serve()
+	if r.at.Load() == p && r.applied.Load() != before {
+		f.since = f.looked
+	}
+	return err
 }
 
 // view is what the others said.

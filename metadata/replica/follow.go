@@ -14,14 +14,15 @@ import (
 
 // follower is what the owner needs while it follows.
 type follower struct {
-	r     *owner
-	feed  *feed
-	found chan tip      // what came of asking for a fresh index; one is asked for at a time
-	asked []*waiter     // for whom it is asked; nil: it is not
-	await []awaited     // readers whose index is known and not applied yet
-	next  time.Time     // when the next look at the others is due, while the leader is suspected
-	since time.Time     // the leader is suspected since then; zero: it is not
-	hold  time.Duration // no election so soon after since
+	r      *owner
+	feed   *feed
+	found  chan tip      // what came of asking for a fresh index; one is asked for at a time
+	asked  []*waiter     // for whom it is asked; nil: it is not
+	await  []awaited     // readers whose index is known and not applied yet
+	next   time.Time     // when the next look at the others is due, while the leader is suspected
+	looked time.Time     // when the journal was last read for want of anybody to ask
+	since  time.Time     // the leader is suspected since then; zero: it is not
+	hold   time.Duration // no election so soon after since
 }
 
 // tip is an index that nothing was committed beyond when it was asked for.

@@ -16,6 +16,7 @@ const (
 type recent struct {
 	mu      sync.Mutex
 	entries []journal.Entry
+	end     uint64 // index of the newest that was added, or that the state began from
 	bytes   int
 	wake    chan struct{}
 }
@@ -28,7 +29,7 @@ func (r *recent) add(e journal.Entry) {
 	if n := len(r.entries); n > 0 && r.entries[n-1].Index+1 != e.Index {
 		r.entries, r.bytes = nil, 0
 	}
-	r.entries = append(r.entries, e)
+	r.entries, r.end = append(r.entries, e), e.Index
 	r.bytes += len(e.Body)
 	drop := 0
 	for len(r.entries)-drop > recentEntries || r.bytes > recentBytes && len(r.entries)-drop > 1 {
@@ -41,30 +42,26 @@ func (r *recent) add(e journal.Entry) {
 	r.wake = make(chan struct{})
 }
 
-// reset forgets everything.
-func (r *recent) reset() {
+// reset forgets everything: the state begins from the snapshot at index.
+func (r *recent) reset(index uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.entries, r.bytes = nil, 0
+	r.entries, r.bytes, r.end = nil, 0, index
 	close(r.wake)
 	r.wake = make(chan struct{})
 }
 
-// from answers copies of up to 64 entries from index on, and what to wait for when there are none. missing: older ones would be
-// needed. applied is the newest index that the replica has applied.
-func (r *recent) from(index, applied uint64) (entries []journal.Entry, missing bool, wake <-chan struct{}) {
+// from answers copies of up to 64 entries from index on, and what to wait for when there are none. missing: entries up to end
+// are needed that are not remembered.
+func (r *recent) from(index uint64) (entries []journal.Entry, missing bool, end uint64, wake <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.entries) == 0 {
-		return nil, index <= applied, r.wake
+	if index > r.end {
+		return nil, false, r.end, r.wake
 	}
-	first, last := r.entries[0].Index, r.entries[len(r.entries)-1].Index
-	switch {
-	case index < first:
-		return nil, true, r.wake
-	case index > last:
-		return nil, index <= applied && applied > last, r.wake
+	if len(r.entries) == 0 || index < r.entries[0].Index {
+		return nil, true, r.end, r.wake
 	}
-	list := r.entries[index-first:]
-	return append([]journal.Entry(nil), list[:min(len(list), 64)]...), false, r.wake
+	list := r.entries[index-r.entries[0].Index:]
+	return append([]journal.Entry(nil), list[:min(len(list), 64)]...), false, r.end, r.wake
 }

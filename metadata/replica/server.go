@@ -105,8 +105,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 	defer tick.Stop()
 	next := f.From
 	for {
-		applied := r.applied.Load()
-		entries, missing, wake := r.net.recent.from(next, applied)
+		entries, missing, applied, wake := r.net.recent.from(next)
 		at := r.at.Load()
 		say := Push{Applied: applied, Term: at.term, Heard: s.heard(at)}
 		switch {
