@@ -1,5 +1,5 @@
-// Package interop shows that Apache Kafka's own tools and librdkafka work with Leat. It is tests only (build tag interop,
-// `make interop`) and must never be imported.
+// Package interop shows that Apache Kafka's own tools and librdkafka work with Leat: with one agent, and with several, behind HAProxy
+// and without, while they are restarted and killed. It is tests only (build tag interop, `make interop`) and must never be imported.
 //
 //	cmd/interop/setup                             fetches the tools, once
 //	go test -tags interop ./cmd/interop           Leat on the file store and on MinIO

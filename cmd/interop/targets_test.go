@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -73,18 +74,45 @@ type leat struct {
 }
 
 func (l leat) start(t *testing.T) string {
-	root := moduleRoot(t)
-	binary := filepath.Join(t.TempDir(), "leat")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/leat")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
 	url, env := l.store(t)
 	addr, web := freeAddr(t), freeAddr(t)
-	spawn(t, env, binary, "agent", "--listen", addr, "--http", web, "--store", url, "--cache-dir", t.TempDir())
+	spawn(t, env, binary(t), "agent", "--listen", addr, "--http", web, "--store", url, "--cache-dir", t.TempDir())
 	await(t, "the agent", answers("http://"+web+"/readyz"))
 	return addr
+}
+
+// TestMain removes what binary has built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// binary is leat, built from this tree once for all tests.
+func binary(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "leat-interop"); built.err != nil {
+			return
+		}
+		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "leat"), "./cmd/leat")
+		build.Dir = moduleRoot(t)
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "leat")
 }
 
 func fileStore(t *testing.T) (string, []string) { return "file://" + t.TempDir(), nil }
