@@ -7,6 +7,7 @@
 # The last version of MinIO that its authors published; their repository is archived. Only tests, demo and benchmarks use it.
 MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
 STATICCHECK_VERSION := v0.8.2
+TOXIPROXY_VERSION   := v2.5.0
 # What compiles peer.proto; protoc-gen-go is of the version in go.mod.
 BUF_VERSION         := v1.75.0
 GENGRPC_VERSION     := v1.6.2
@@ -14,6 +15,8 @@ GENGRPC_VERSION     := v1.6.2
 GO       ?= go
 PKG      ?= ./...
 FUZZTIME ?= 10s
+DURATION ?= 1m
+SEED     ?= 1
 ARGS     ?=
 
 TOOLS := $(CURDIR)/.tools
@@ -30,7 +33,7 @@ help: ## Print this
 	@echo
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo
-	@echo '  ARGS="…" goes to the program started (run, dev, minio, demo, bench), PKG=./agent/… narrows test and race.'
+	@echo '  ARGS="…" goes to the program started (run, dev, minio, demo, bench, chaos), PKG=./agent/… narrows test and race.'
 
 .PHONY: build
 build: ## Build bin/leat
@@ -55,11 +58,11 @@ dev: ## As run, in ./data/dev and with debug logs; builds and starts anew whenev
 check: lint test ## What CI runs first: lint, test
 
 .PHONY: test
-test: $(TOOLS)/minio $(TOOLS)/etcd ## Run all tests of Go code, with real MinIO and etcd, which are built the first time (about 5 minutes)
+test: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy ## Run all tests of Go code, with real MinIO, etcd and toxiproxy, which are built the first time (about 5 minutes)
 	$(GO) test -timeout 20m $(PKG)
 
 .PHONY: race
-race: $(TOOLS)/minio $(TOOLS)/etcd ## The same under the race detector; needs a C compiler
+race: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy ## The same under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m $(PKG)
 
 .PHONY: interop
@@ -99,6 +102,15 @@ demo: build $(TOOLS)/minio ## Stream a real text corpus through every codec into
 bench: build $(TOOLS)/minio ## Measure produce and consume on the file store and MinIO, beside the raw cost of the same PUTs
 	$(GO) run ./cmd/bench -leat $(LEAT) $(ARGS)
 
+.PHONY: chaos
+chaos: build $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy ## Torment a cluster for DURATION (1m) with the faults of SEED (1), and judge what clients saw; ARGS="-journal etcd"
+	$(GO) build -trimpath -o bin/chaos ./cmd/chaos
+	bin/chaos -leat $(LEAT) -duration $(DURATION) -seed $(SEED) $(ARGS)
+
+.PHONY: clusterbench
+clusterbench: build $(TOOLS)/minio $(TOOLS)/etcd ## Measure how soon a cluster recovers from the loss of its leader, and its commits a second
+	$(GO) run ./cmd/bench/cluster -leat $(LEAT) $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(GOFMT) -w $(CODE)
@@ -113,7 +125,7 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
 
 .PHONY: tools
-tools: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there
+tools: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there
 
 # A tool is there if the binary itself says that it is of the wanted version.
 is = [ "$$($(GO) version -m '$(1)' 2>/dev/null | awk '$$1 == "mod" { print $$3 }')" = '$(2)' ]
@@ -130,6 +142,14 @@ $(TOOLS)/minio:
 $(TOOLS)/etcd:
 	@[ -e '$@' ] || echo 'Building etcd into .tools/, once: about half a minute on 2 cores.'; \
 	cd cmd/etcd && $(GO) build -trimpath -ldflags '-s -w' -o '$@' .
+
+# Its command is called server, so it is built beside and moved.
+.PHONY: $(TOOLS)/toxiproxy
+$(TOOLS)/toxiproxy:
+	@if $(call is,$@,$(TOXIPROXY_VERSION)); then exit; fi; \
+	echo 'Building toxiproxy into .tools/, once.'; \
+	GOBIN='$@.new' $(GO) install -trimpath -ldflags '-s -w' github.com/Shopify/toxiproxy/v2/cmd/server@$(TOXIPROXY_VERSION); \
+	mv '$@.new/server' '$@'; rmdir '$@.new'
 
 .PHONY: $(TOOLS)/staticcheck
 $(TOOLS)/staticcheck:
