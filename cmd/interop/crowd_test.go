@@ -103,12 +103,20 @@ func (c *crowd) flows(t *testing.T, more int) {
 	})
 }
 
-// moved is how often partitions went from member to member in all groups.
-func (c *crowd) moved() (n int) {
+// undisturbed fails the test if a group moves a partition or reads a record again while work runs.
+func (c *crowd) undisturbed(t *testing.T, work func()) {
+	t.Helper()
+	moves := map[*history]int{}
 	for _, h := range c.histories {
-		n += h.moved()
+		h.mu.Lock()
+		moves[h] = len(h.moves)
+		h.mu.Unlock()
 	}
-	return n
+	work()
+	for _, h := range c.histories {
+		h.still(t, moves[h])
+		h.once(t)
+	}
 }
 
 // stop ends the producers, waits until the groups have read everything, ends those, and checks the log.

@@ -46,7 +46,7 @@ type history struct {
 	acked    map[place]string
 	read     map[place]int
 	owned    map[string]int // partitions by member
-	moves    int            // assignments and revocations
+	moves    []string       // assignments and revocations
 	failures []string
 	acks     map[int32][]time.Time // by partition
 	reads    map[int32][]time.Time
@@ -81,7 +81,7 @@ func (h *history) note(member string, e event) {
 		if len(e.Partitions) == 0 {
 			return // of a cooperative rebalance that changes nothing
 		}
-		h.moves++
+		h.moves = append(h.moves, fmt.Sprintf("%s %s: %s %v", time.Now().UTC().Format("15:04:05.000"), member, e.Name, e.Partitions))
 		n := len(e.Partitions)
 		if e.Name == "partitions_revoked" {
 			n = -n
@@ -115,10 +115,14 @@ func (h *history) counts() (acked, read int) {
 	return len(h.acked), len(h.read)
 }
 
-func (h *history) moved() int {
+// still fails the test if partitions were given to a member or taken from one after the first n times.
+func (h *history) still(t *testing.T, n int) {
+	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.moves
+	for _, move := range h.moves[n:] {
+		t.Errorf("%s: the group was disturbed: %s", h.group, move)
+	}
 }
 
 // failed answers what applications were told that they should not have been.
@@ -202,7 +206,7 @@ func (h *history) check(t *testing.T, addr string) {
 	t.Logf("%s: %d records, each once and in order; %d reads by the group", h.topic, len(log), len(h.read))
 }
 
-// once fails the test unless the group has read every record exactly once.
+// once fails the test unless the group has read every record at most once.
 func (h *history) once(t *testing.T) {
 	t.Helper()
 	h.mu.Lock()
