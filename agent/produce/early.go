@@ -135,7 +135,7 @@ func (b *buffer) decide(over []*early, r state.Reader) (refused int) {
 		}
 		view, _ := r.View(e.tp, 0, 0)
 		o := Outcome{Code: state.CodeOutOfOrderSequence, Base: -1, LogStart: view.LogStart, AppendTime: -1}
-		if !known.Known {
+		if !known.Known && !known.New {
 			o.Code = state.CodeUnknownProducer
 		}
 		b.dismiss(e, o)

@@ -171,6 +171,23 @@ func TestAMissingPredecessorIsAnErrorInTime(t *testing.T) {
 	})
 }
 
+// TestOnlyThePredecessorOfANewProducerIsMissing: an id that was given out just now cannot have expired, and its client is not told so,
+// neither after the wait nor when its first batch was given up.
+func TestOnlyThePredecessorOfANewProducerIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.apply(state.Command{Op: state.AllocateProducerIDs{Count: 1000}})
+		p := w.producer(func(c *Config) { c.FlushBytes = 1 << 10 })
+		hand(t, p, 0, 0)
+		items := p.buf.take(1 << 20)
+		follower := hand(t, p, 0, 1)
+		p.refuseItems(items, ErrStorage)
+		run(t, p)
+		want(t, "follower", follower, state.CodeOutOfOrderSequence, -1)
+		want(t, "early", hand(t, p, 0, 5), state.CodeOutOfOrderSequence, -1)
+	})
+}
+
 // TestNothingElseWaitsForAnEarlyBatch: the request's other partitions are committed, and the connection's next requests too, among
 // them the predecessor itself.
 func TestNothingElseWaitsForAnEarlyBatch(t *testing.T) {

@@ -148,6 +148,10 @@ func (r *commitRun) judge(b *Batch, base int64) BatchResult {
 		}
 	case ok && b.FirstSequence != 0 && !r.knewBefore(known):
 		return refuse(CodeOutOfOrderSequence)
+	case !ok && r.misc.neverExpired(b.ProducerID): // so it is only that the predecessor is missing
+		if b.FirstSequence != 0 {
+			return refuse(CodeOutOfOrderSequence)
+		}
 	case !ok && (b.FirstSequence != 0 || r.run.AcceptIndex < r.misc.expired):
 		return refuse(CodeUnknownProducer)
 	}

@@ -50,9 +50,9 @@ func (a *step) expireProducers(op ExpireProducers) Result {
 		int(op.Limit))
 	for _, id := range ids {
 		a.producers.remove(id, a.index)
+		a.misc.expire(id, a.index)
 	}
 	if len(ids) > 0 {
-		a.misc.expired = a.index
 		a.misc.touch(a.index)
 	}
 	return a.number(int64(len(ids)))

@@ -44,3 +44,57 @@ func TestTwoClustersBeginTheirProducerIDsElsewhere(t *testing.T) {
 		t.Fatal("the same entries must give the same state")
 	}
 }
+
+// TestAnIDThatNeverExpiredOnlyLacksItsPredecessor: a new producer whose first batch is not there yet learns that, and not that its id is
+// gone, which ends some clients. Where an id may have expired, only UNKNOWN_PRODUCER_ID tells the client to begin anew.
+func TestAnIDThatNeverExpiredOnlyLacksItsPredecessor(t *testing.T) {
+	s := New()
+	do(t, s, OpenSession{Session: id("s"), NodeID: -1, Level: 1})
+	do(t, s, CreateTopic{Topic: id("t"), Name: "t", Partitions: 1})
+	do(t, s, AllocateProducerIDs{Count: 10}) // 1 to 10
+	var number uint64
+	commit := func(producer int64, sequence int32, accept uint64) Code {
+		t.Helper()
+		number++
+		rs, _ := apply(t, s, Command{Session: id("s"), Lane: LaneObjects, Number: number, Settled: number - 1, Time: 1000, Op: CommitObject{Size: 10,
+			Runs: []Run{{Topic: id("t"), AcceptIndex: accept, Batches: []Batch{{Len: 1, Count: 1, ProducerID: producer, FirstSequence: sequence}}}}}})
+		return rs[0].Batches[0].Code
+	}
+	want := func(what string, got, want Code) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+		r, err := Restore(s.Image().Header(), func(yield func([]byte, error) bool) {
+			for _, encode := range s.Image().Shards() {
+				if !yield(encode(), nil) {
+					return
+				}
+			}
+		})
+		if err != nil || r.Hash() != s.Hash() || dump(r) != dump(s) {
+			t.Error("an image holds something else", err)
+		}
+	}
+	want("new", commit(5, 7, s.index), CodeOutOfOrderSequence)
+	if q := SequenceOf(s.Reader(), 5, TopicPartition{Topic: id("t")}); q.Known || !q.New {
+		t.Errorf("%+v", q)
+	}
+	want("not given out yet", commit(11, 7, s.index), CodeUnknownProducer)
+	want("first of 4", commit(4, 0, s.index), CodeOK)
+	want("first of a stranger", commit(50, 0, s.index), CodeOK)
+	before := s.index
+	apply(t, s, Command{Op: ExpireProducers{Before: 1 << 40, Limit: 10}, Time: 1500})
+	if s.misc.expired == before {
+		t.Fatal("nothing expired")
+	}
+	want("expired", commit(4, 1, s.index), CodeUnknownProducer)
+	want("given out before one that expired", commit(3, 1, s.index), CodeUnknownProducer)
+	want("given out after it", commit(5, 7, s.index), CodeOutOfOrderSequence)
+	want("a repetition, accepted before its id expired", commit(4, 0, before), CodeUnknownProducer)
+	want("accepted before another's id expired", commit(6, 0, before), CodeOK)
+
+	s.misc.expiredID = 0 // an image of the time before this was kept
+	s.misc.touch(s.index)
+	want("expiry of unknown extent", commit(5, 7, s.index), CodeUnknownProducer)
+}

@@ -8,6 +8,7 @@ import (
 // Sequence is what a state knows of one idempotent producer in one partition.
 type Sequence struct {
 	Known   bool  // the state knows the producer id
+	New     bool  // it does not, since nothing was ever accepted from it; else one that is unknown may have expired
 	Wrote   bool  // the producer has written to the partition; Epoch and Last are of its newest batch there
 	Epoch   int16 // of the producer
 	Last    int32 // sequence number of the newest batch's last record
@@ -18,7 +19,7 @@ type Sequence struct {
 func SequenceOf(r Reader, producer int64, tp TopicPartition) Sequence {
 	p, ok := r.s.producers.get(producer)
 	if !ok {
-		return Sequence{}
+		return Sequence{New: r.s.misc.neverExpired(producer)}
 	}
 	if at, ok := p.find(tp); ok {
 		q := p.sequences[at]

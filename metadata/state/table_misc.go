@@ -15,6 +15,7 @@ type misc struct {
 
 	nextProducer int64  // the next producer id to be given out
 	expired      uint64 // index of the entry that last expired a producer id; 0: none
+	expiredID    int64  // the highest id that ever expired, of those that had been given out; 0: none
 
 	names []nodeName // ordered by name; kept for ever
 	nodes []interval // node ids that were ever given out: ordered, disjoint, not adjacent
@@ -38,6 +39,26 @@ func (m *misc) sum() uint64 { return m.hash + m.fenceSum }
 func (m *misc) addFence(index uint64) {
 	m.fences = append(m.fences, index)
 	m.fenceSum += newHash(hashFence).word(index).sum()
+}
+
+// recentIDs is how far back from the next id one that was given out is known for such. Ids from the cluster that used the bucket before
+// this one are elsewhere (firstProducer), but where this cluster's begin is not kept.
+const recentIDs = maxProducerIDs
+
+// neverExpired reports whether a producer id was given out lately and has never expired: if it is unknown, nothing was ever accepted
+// from it. Ids are given out in ascending order.
+func (m *misc) neverExpired(id int64) bool {
+	if m.expired > 0 && m.expiredID == 0 { // they were none of those that had been given out, or before this was kept
+		return false
+	}
+	return id > m.expiredID && id < m.nextProducer && m.nextProducer-id <= recentIDs
+}
+
+// expire notes that an id expired.
+func (m *misc) expire(id int64, index uint64) {
+	if m.expired = index; id < m.nextProducer {
+		m.expiredID = max(m.expiredID, id)
+	}
 }
 
 // touch must follow every change.
@@ -139,6 +160,7 @@ func (m *misc) encodeRest(w *writer) {
 			w.int(2, int64(i.hi))
 		})
 	}
+	w.int(7, m.expiredID)
 }
 
 func decodeMisc(r *reader) *misc {
@@ -157,6 +179,8 @@ func decodeMisc(r *reader) *misc {
 			m.names = append(m.names, decodeNodeName(r))
 		case 6:
 			m.nodes = append(m.nodes, decodeInterval(r))
+		case 7:
+			m.expiredID = r.int()
 		case 10:
 			m.decodeFences(r)
 		default:
@@ -180,7 +204,7 @@ func (m *misc) valid() bool {
 			return false
 		}
 	}
-	return m.nextProducer > 0
+	return m.nextProducer > 0 && m.expiredID >= 0 && m.expiredID < m.nextProducer
 }
 
 func decodeNodeName(r *reader) (n nodeName) {
