@@ -1,4 +1,4 @@
-// Package agentproc runs the built leat binary as a process of its own, for demo, benchmarks and development, and tells
+// Package agentproc runs the built leat binary as a process of its own, for demo, benchmarks, chaos and development, and tells
 // what that process counts and costs. It must never be used by tests of the agent's parts, which need no process.
 package agentproc
 
@@ -39,9 +39,23 @@ type Options struct {
 	Log     io.Writer // gets the agent's log
 }
 
-// Start runs an agent until Stop and waits until it is ready. The end of ctx after that does not stop it. The agent has a
-// process group of its own, so that Ctrl-C does not reach it before whoever started it is ready to stop it in order.
+// Start runs an agent until Stop and waits until it is ready. The end of ctx after that does not stop it.
 func Start(ctx context.Context, o Options) (*Agent, error) {
+	a, err := Launch(o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := a.Ready(ctx); err != nil {
+		return nil, errors.Join(err, a.Stop())
+	}
+	return a, nil
+}
+
+// Launch runs an agent until Stop or Kill, without waiting for anything. The agent has a process group of its own, so that
+// Ctrl-C does not reach it before whoever started it is ready to stop it in order.
+func Launch(o Options) (*Agent, error) {
 	a := &Agent{Address: o.Address, HTTP: o.HTTP, exited: make(chan struct{})}
 	for _, address := range []*string{&a.Address, &a.HTTP} {
 		if *address == "" {
@@ -59,13 +73,10 @@ func Start(ctx context.Context, o Options) (*Agent, error) {
 	if err := a.process.Start(); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
-	go func() { // owned by a; ends with the process, which Stop ends
+	go func() { // owned by a; ends with the process, which Stop or Kill ends
 		a.err = a.process.Wait()
 		close(a.exited)
 	}()
-	if err := a.wait(ctx); err != nil {
-		return nil, errors.Join(err, a.Stop())
-	}
 	return a, nil
 }
 
@@ -77,10 +88,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// wait waits until the agent says that it serves.
-func (a *Agent) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// Ready waits until the agent says that it serves, as long as ctx and as the process lives.
+func (a *Agent) Ready(ctx context.Context) error {
 	for {
 		if body, err := a.get(ctx, "/readyz"); err == nil {
 			return body.Close()
@@ -130,6 +139,12 @@ func (a *Agent) Stop() error {
 		return fmt.Errorf("stop agent: %w", a.err)
 	}
 	return nil
+}
+
+// Kill kills the process, as kill -9 does, and waits for its end. It may be called again.
+func (a *Agent) Kill() {
+	_ = a.process.Process.Kill() // fails only if it has ended
+	<-a.exited
 }
 
 // PID is the agent's process.

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
+	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
+)
+
+// bed is everything that runs beside the clients: MinIO, toxiproxy, etcd if asked for, a balancer if asked for, agents.
+type bed struct {
+	plan  plan
+	dir   string
+	notes *notebook
+
+	minio    *minioproc.Server
+	toxics   *toxiproxy
+	etcd     *etcdproc.Cluster // nil with the journal in the bucket
+	balancer *balancer         // nil without
+	slots    []*slot           // the last one is the spare: it runs only while scaled out
+}
+
+// lay starts a bed below dir and waits until its agents serve.
+func lay(ctx context.Context, p plan, dir string, notes *notebook) (b *bed, err error) {
+	b = &bed{plan: p, dir: dir, notes: notes}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.clear())
+			b = nil
+		}
+	}()
+	if b.minio, err = minioproc.Start(ctx, filepath.Join(dir, "minio"), minioproc.Options{OwnGroup: true}); err != nil {
+		return b, err
+	}
+	binary, err := tool("toxiproxy")
+	if err != nil {
+		return b, err
+	}
+	output, err := os.Create(filepath.Join(dir, "toxiproxy.log"))
+	if err != nil {
+		return b, err
+	}
+	defer output.Close() // the process has its own
+	if b.toxics, err = startToxiproxy(ctx, binary, output); err != nil {
+		return b, err
+	}
+	if p.journal == etcdJournal {
+		if b.etcd, err = etcdproc.Start(ctx, filepath.Join(dir, "etcd"), etcdproc.Options{Members: 3}); err != nil {
+			return b, err
+		}
+	}
+	if p.balancer {
+		if b.balancer, err = newBalancer(dir); err != nil {
+			return b, err
+		}
+	}
+	return b, b.populate(ctx)
+}
+
+// populate starts the agents.
+func (b *bed) populate(ctx context.Context) error {
+	for n := range b.plan.agents + 1 {
+		w, err := openWay(ctx, fmt.Sprintf("bucket-%d", n), b.toxics, b.minio.Address)
+		if err != nil {
+			return err
+		}
+		s, err := newSlot(b, n, w)
+		if err != nil {
+			w.hurdle.close()
+			return err
+		}
+		b.slots = append(b.slots, s)
+	}
+	for _, s := range b.regular() {
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	if b.balancer != nil {
+		if err := b.balancer.start(b.slots); err != nil {
+			return err
+		}
+	}
+	return settle(ctx, b)
+}
+
+// regular are the slots whose agents run all the time.
+func (b *bed) regular() []*slot { return b.slots[:b.plan.agents] }
+
+// spare is the slot for scaling out.
+func (b *bed) spare() *slot { return b.slots[b.plan.agents] }
+
+// ready waits until all regular agents serve.
+func (b *bed) ready(ctx context.Context) error {
+	for _, s := range b.regular() {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leader answers the slot of the metadata leader; it looks for a few seconds, and takes the first slot if there is none.
+func (b *bed) leader(ctx context.Context) *slot {
+	for range 50 {
+		for _, s := range b.slots {
+			if s.leads(ctx) {
+				return s
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return b.slots[0]
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return b.slots[0]
+}
+
+// storeURL is the bucket as an agent reaches it; every other agent uses the other driver.
+func (b *bed) storeURL(number int, address string) string {
+	seen := minioproc.Server{Address: address, Bucket: b.minio.Bucket}
+	if number%2 == 1 {
+		return seen.MinioURL("chaos")
+	}
+	return seen.S3URL("chaos")
+}
+
+func (b *bed) journalURL() string {
+	if b.etcd != nil {
+		return b.etcd.URL("chaos")
+	}
+	return "bucket:"
+}
+
+// advertise is what agents say of their address, beside what they listen on.
+func (b *bed) advertise() []string {
+	if b.balancer != nil {
+		return []string{"--advertise", "shared=" + b.balancer.address}
+	}
+	return nil
+}
+
+// seeds are the addresses that clients know.
+func (b *bed) seeds() (all []string) {
+	if b.balancer != nil {
+		return []string{b.balancer.address}
+	}
+	for _, s := range b.regular() {
+		all = append(all, s.options.Address)
+	}
+	return all
+}
+
+// clear ends everything.
+func (b *bed) clear() (err error) {
+	var closing sync.WaitGroup
+	errs := make([]error, len(b.slots))
+	for i, s := range b.slots {
+		closing.Go(func() { errs[i] = s.close() })
+	}
+	closing.Wait()
+	if b.balancer != nil {
+		b.balancer.stop()
+	}
+	if b.etcd != nil {
+		b.etcd.Stop()
+	}
+	if b.toxics != nil {
+		b.toxics.stop()
+	}
+	if b.minio != nil {
+		b.minio.Stop()
+	}
+	return errors.Join(errs...)
+}
+
+// tool answers a binary of .tools/ beside go.mod.
+func tool(name string) (string, error) {
+	minio, err := minioproc.FindBinary()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(minio), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no %s at %s: run `make tools`", name, path)
+	}
+	return path, nil
+}
+
+// balancer is an HAProxy before all agents. It is the system's own.
+type balancer struct {
+	address string
+	dir     string
+	process *exec.Cmd
+	exited  chan struct{}
+}
+
+func newBalancer(dir string) (*balancer, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return &balancer{address: address, dir: dir}, nil
+}
+
+// start runs HAProxy over the slots' addresses, each watched by its health check.
+func (b *balancer) start(slots []*slot) error {
+	var config strings.Builder
+	config.WriteString("defaults\n mode tcp\n timeout connect 2s\n timeout client 10m\n timeout server 10m\n retries 3\n option redispatch 1\n")
+	fmt.Fprintf(&config, "listen kafka\n bind %s\n balance roundrobin\n option httpchk GET /readyz\n default-server inter 500ms fall 2 rise 1\n", b.address)
+	for _, s := range slots {
+		_, port, _ := strings.Cut(s.options.HTTP, ":")
+		fmt.Fprintf(&config, " server %s %s check port %s\n", s.name, s.options.Address, port)
+	}
+	path := filepath.Join(b.dir, "haproxy.cfg")
+	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {
+		return err
+	}
+	binary, err := exec.LookPath("haproxy")
+	if err != nil {
+		binary = "/usr/sbin/haproxy"
+	}
+	b.process, b.exited = exec.Command(binary, "-db", "-f", path), make(chan struct{})
+	b.process.SysProcAttr = attributes()
+	if err := b.process.Start(); err != nil {
+		return fmt.Errorf("start HAProxy: %w", err)
+	}
+	go func() { // ends with the process, which stop kills
+		_ = b.process.Wait()
+		close(b.exited)
+	}()
+	return nil
+}
+
+func (b *balancer) stop() {
+	if b.process != nil {
+		_ = b.process.Process.Kill()
+		<-b.exited
+	}
+}

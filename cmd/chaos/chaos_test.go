@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The short run: a seed makes the records' producers and members differ only in time, so the faults are written down here.
+func TestShortRunKeepsThePromises(t *testing.T) {
+	leat := filepath.Join(t.TempDir(), "leat")
+	if out, err := exec.Command("go", "build", "-o", leat, "../leat").CombinedOutput(); err != nil {
+		t.Fatalf("build leat: %v\n%s", err, out)
+	}
+	find := func(name string, victim int, length time.Duration) []fault {
+		i := slices.IndexFunc(kinds, func(k *kind) bool { return k.name == name })
+		return []fault{{kind: kinds[i], victim: victim, length: length, pause: time.Second}}
+	}
+	faults := [][]fault{
+		find("drain and restart", 1, 100*time.Millisecond), // the first: no error is forgiven before something violent
+		find("kill the leader", 0, 500*time.Millisecond),
+		find("pause", 2, 2*time.Second),
+		find("bucket away from one", 0, 2*time.Second),
+	}
+	left := faults
+	next := func() (now []fault) {
+		if len(left) > 0 {
+			now, left = left[0], left[1:]
+		}
+		return now
+	}
+	// The time is for a machine that does a hundred other things; what is here takes 20 s.
+	p := plan{leat: leat, duration: 5 * time.Minute, journal: bucketJournal, agents: 3, calm: 10 * time.Second}
+	r, err := run(t.Context(), p, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	r.print(&text)
+	t.Log("\n" + text.String())
+	if !r.passed() {
+		t.Error("promises were broken; see above")
+	}
+	for _, f := range faults {
+		if r.notes.faults[f[0].kind.name] != 1 {
+			t.Errorf("%s did not happen", f[0])
+		}
+	}
+	h := r.history
+	for what, n := range map[string]int{
+		"acknowledged": h.acked, "read": h.read, "given to groups": h.consumed, "commits": h.commits, "answers about ends": h.ends,
+		"answers about committed offsets": h.watched, "elections": r.counted["elections"],
+	} {
+		if n < 2 {
+			t.Errorf("%s: %d, so nothing was shown", what, n)
+		}
+	}
+	if _, err := os.Stat(r.dir); r.passed() && err == nil {
+		t.Errorf("%s is left", r.dir)
+	}
+}
+
+func TestSeedDrawsTheSameFaults(t *testing.T) {
+	draw := func(seed uint64, etcd bool) (text string, seen map[string]bool) {
+		d, err := newDrawing(seed, 3, etcd, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = map[string]bool{}
+		for range 500 {
+			faults := d.next()
+			for _, f := range faults {
+				seen[f.kind.name] = true
+				if f.victim < 0 || f.victim > 2 || f.length < f.kind.min || f.length > f.kind.max || f.kind.etcd && !etcd {
+					t.Fatalf("drew %+v", f)
+				}
+			}
+			if len(faults) == 2 && (!faults[0].kind.violent || !faults[1].kind.beside || faults[0].kind.etcd && faults[1].kind.etcd) {
+				t.Fatalf("drew %s beside %s", faults[1], faults[0])
+			}
+			text += fmt.Sprintln(faults, faults[0].pause)
+		}
+		return text, seen
+	}
+	one, seen := draw(1, true)
+	again, _ := draw(1, true)
+	other, _ := draw(2, true)
+	if one != again || one == other {
+		t.Error("the faults do not follow from the seed")
+	}
+	if len(seen) != len(kinds) {
+		t.Errorf("only %v were drawn", slices.Sorted(maps.Keys(seen)))
+	}
+	_, seen = draw(1, false)
+	if seen["kill a member of etcd"] {
+		t.Error("a member of etcd is killed where there is none")
+	}
+	for _, only := range []string{"nonsense", "pause a member of etcd"} {
+		if _, err := newDrawing(1, 3, false, map[string]bool{only: true}); err == nil {
+			t.Errorf("-only %q is accepted", only)
+		}
+	}
+	d, err := newDrawing(1, 3, false, map[string]bool{"pause": true})
+	if err != nil || d.next()[0].kind.name != "pause" {
+		t.Error(err)
+	}
+}
+
+func TestErrorsAreForgivenOnlyAfterWhatIsViolent(t *testing.T) {
+	n := newNotebook(io.Discard)
+	gentle, rough := fault{kind: &kind{name: "drain"}}, fault{kind: &kind{name: "kill", violent: true}}
+	seen := func() bool { return n.seen("somebody", io.EOF) }
+	n.begins(gentle)
+	if seen() {
+		t.Error("forgiven while an agent drains")
+	}
+	n.ends(gentle, nil)
+	n.begins(rough)
+	if !seen() {
+		t.Error("not forgiven while an agent is dead")
+	}
+	n.ends(rough, nil)
+	if !seen() {
+		t.Error("not forgiven just after an agent was dead")
+	}
+	n.peace = n.peace.Add(-aftermath)
+	if seen() {
+		t.Error("forgiven for ever")
+	}
+	if len(n.errors) != 1 || n.errors["somebody: EOF"] != 4 {
+		t.Error(n.errors)
+	}
+}
+
+func TestStandstillIsPutDownToTheFaultsAround(t *testing.T) {
+	n := newNotebook(io.Discard)
+	f := fault{kind: &kind{name: "kill"}}
+	n.last = n.last.Add(-time.Minute)
+	n.ack() // a minute before any fault
+	n.begins(f)
+	n.last = n.last.Add(-20 * time.Second)
+	n.ends(f, nil)
+	n.ack() // 20 seconds across the fault
+	n.last = n.last.Add(-30 * time.Second)
+	n.ack() // 30 seconds after it
+	if got := n.worst["kill"].Round(time.Second); got != 20*time.Second || n.longest.Round(time.Second) != time.Minute {
+		t.Errorf("%s around the kill, %s at most", got, n.longest)
+	}
+}
+
+func TestHurdleDoesWhatItIsToldTo(t *testing.T) {
+	var got atomic.Int64
+	arrived := make(chan string, 10)
+	minio := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		arrived <- r.Method + " " + r.Host + r.URL.String() + " " + string(body)
+		_, _ = w.Write([]byte("answer"))
+	}))
+	defer minio.Close()
+	h, err := openHurdle(strings.TrimPrefix(minio.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	h.delay = 100 * time.Millisecond
+	ask := func(method string) (int, error) {
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+h.address+"/leat/key?x=1", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "signed.example.com"
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, err
+		}
+		return response.StatusCode, response.Body.Close()
+	}
+	if status, err := ask("PUT"); status != 200 || err != nil || <-arrived != "PUT signed.example.com/leat/key?x=1 body" {
+		t.Error(status, err)
+	}
+	h.refuse.Store(100)
+	if status, _ := ask("PUT"); status != 503 || got.Load() != 1 {
+		t.Error(status, got.Load())
+	}
+	h.refuse.Store(0)
+	h.deny.Store(100)
+	if status, _ := ask("PUT"); status != 500 || got.Load() != 2 {
+		t.Error(status, got.Load())
+	}
+	<-arrived
+	h.deny.Store(0)
+	h.late.Store(100)
+	if status, err := ask("PUT"); err == nil {
+		t.Error("a late PUT is answered with", status)
+	}
+	if text := <-arrived; text != "PUT signed.example.com/leat/key?x=1 body" {
+		t.Error(text)
+	}
+	if status, err := ask("GET"); status != 200 || err != nil {
+		t.Error(status, err)
+	}
+}
+
+func TestToxiproxyCutsAndOpensAWay(t *testing.T) {
+	binary, err := tool("toxiproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	toxics, err := startToxiproxy(ctx, binary, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer toxics.stop()
+	minio := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer minio.Close()
+	w, err := openWay(ctx, "w", toxics, strings.TrimPrefix(minio.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.hurdle.close()
+	open := func() bool {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+		response, err := client.Get("http://" + w.address)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err == nil
+	}
+	if !open() {
+		t.Error("closed at the beginning")
+	}
+	for _, closed := range []func(bool) error{
+		func(on bool) error { return w.enable(ctx, !on) },
+		func(on bool) error {
+			if on {
+				return w.poison(ctx, "timeout", "downstream", map[string]any{"timeout": 10})
+			}
+			return w.cure(ctx, "timeout", "downstream")
+		},
+	} {
+		if err := closed(true); err != nil || open() {
+			t.Errorf("open, %v", err)
+		}
+		if err := closed(false); err != nil || !open() {
+			t.Errorf("not open again, %v", err)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What is written to, and how much.
+var topics = map[string]int32{"one": 1, "three": 3, "five": 5}
+
+const (
+	producers = 4
+	burst     = 5                     // records that a producer sends at once
+	rhythm    = 50 * time.Millisecond // between bursts
+	readers   = 2
+)
+
+// groups that read everything, with the balancers of their members; nil is the client's default.
+var groups = map[string]kgo.GroupBalancer{"eager": kgo.RangeBalancer(), "cooperative": nil}
+
+const members = 3 // of each group
+
+// crowd is all clients. They use kgo's defaults but for what is written where they are made.
+type crowd struct {
+	bed     *bed
+	history *history
+	notes   *notebook
+	calm    time.Duration // how long a member or producer lives at least; twice as long at most
+
+	lastProducer atomic.Int32
+	lastMember   atomic.Int32
+	empty        atomic.Int64 // answers without records, though there are some
+	repeated     atomic.Int64 // direct requests that were answered with an error
+	direct       atomic.Int64 // direct requests that were answered
+}
+
+func (c *crowd) client(opts ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.bed.seeds()...)}, opts...)...)
+}
+
+// saw judges an error that an application got.
+func (c *crowd) saw(who string, err error) {
+	if !c.notes.seen(who, err) {
+		c.history.accuse("an application saw an error, though only what is graceful happened: %s: %v", who, err)
+	}
+}
+
+// prepare makes the topics.
+func (c *crowd) prepare(ctx context.Context) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for topic, partitions := range topics {
+		if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+			return fmt.Errorf("create topic %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// anyPlace draws a partition of any topic.
+func anyPlace() place {
+	n := rand.Int32N(9)
+	for _, topic := range []string{"one", "three", "five"} {
+		if n < topics[topic] {
+			return place{topic, n}
+		}
+		n -= topics[topic]
+	}
+	return place{"one", 0}
+}
+
+// produce sends records until ctx ends, and then waits for those on their way, as long as last. Now and then it begins anew as another
+// producer.
+func (c *crowd) produce(ctx, last context.Context) error {
+	for ctx.Err() == nil {
+		life, cancel := context.WithTimeout(ctx, c.calm+rand.N(c.calm))
+		err := c.produceOnce(life, last)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *crowd) produceOnce(ctx, last context.Context) error {
+	id := c.lastProducer.Add(1)
+	who := fmt.Sprintf("producer %d", id)
+	cl, err := c.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ClientID(who),
+		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
+			c.saw(who, fmt.Errorf("the client believes that records of %s/%d were lost", topic, partition))
+		}))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for ctx.Err() == nil {
+		for range burst {
+			p := anyPlace()
+			m := c.history.sends(p, id)
+			cl.Produce(last, &kgo.Record{Topic: p.topic, Partition: p.partition, Value: m.write(p)}, func(r *kgo.Record, err error) {
+				if err == nil {
+					c.history.isAcked(p, m, r.Offset, c.notes.ack())
+					return
+				}
+				c.history.isRefused(p, m)
+				c.saw(who, fmt.Errorf("%s: %w", p, err))
+			})
+		}
+		wait(ctx, rhythm)
+	}
+	if err := cl.Flush(last); err != nil {
+		c.history.accuse("%s: records were neither acknowledged nor refused until the end: %v", who, err)
+	}
+	return nil
+}
+
+// member reads in a group until ctx ends. Now and then it leaves, and another one joins.
+func (c *crowd) member(ctx context.Context, group string) error {
+	for ctx.Err() == nil {
+		life, cancel := context.WithTimeout(ctx, c.calm+rand.N(c.calm))
+		err := c.memberOnce(life, group)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *crowd) memberOnce(ctx context.Context, group string) error {
+	who := fmt.Sprintf("member %d of %s", c.lastMember.Add(1), group)
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics("one", "three", "five"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ClientID(who), kgo.AutoCommitInterval(time.Second),
+		kgo.AutoCommitCallback(func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			c.committed(group, who, req, resp, err)
+		}),
+	}
+	if balancer := groups[group]; balancer != nil {
+		opts = append(opts, kgo.Balancers(balancer))
+	}
+	cl, err := c.client(opts...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil && fetches.NumRecords() == 0 {
+			return nil
+		}
+		fetches.EachError(func(topic string, partition int32, err error) {
+			if !errors.Is(err, ctx.Err()) {
+				c.saw(who, fmt.Errorf("%s/%d: %w", topic, partition, err))
+			}
+		})
+		fetches.EachRecord(func(r *kgo.Record) {
+			c.history.isGiven(group, place{r.Topic, r.Partition}, r.Offset, r.Value, who)
+		})
+	}
+}
+
+// committed notes what a member's commit was answered. One that fails is tried again by the client with its next commit, which
+// no application sees.
+func (c *crowd) committed(group, who string, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	if err != nil {
+		c.notes.note("%s: commit: %v", who, err)
+		return
+	}
+	good := map[place]bool{}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				c.notes.note("%s: commit of %s/%d: %v", who, t.Topic, p.Partition, err)
+				continue
+			}
+			good[place{t.Topic, p.Partition}] = true
+		}
+	}
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			if at := (place{t.Topic, p.Partition}); good[at] {
+				c.history.isCommitted(group, at, p.Offset)
+			}
+		}
+	}
+}
+
+// run has everybody at work until stop ends; then producers finish, members read on until they have everything, and everybody
+// ends, in this order, at last when last does.
+func (c *crowd) run(stop, last context.Context) error {
+	reading, end := context.WithCancel(last)
+	defer end()
+	var producing, others sync.WaitGroup
+	var mu sync.Mutex
+	var failures []error
+	begin := func(wg *sync.WaitGroup, run func() error) {
+		wg.Go(func() {
+			if err := run(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failures = append(failures, err)
+			}
+		})
+	}
+	for range producers {
+		begin(&producing, func() error { return c.produce(stop, last) })
+	}
+	for group := range groups {
+		for range members {
+			begin(&others, func() error { return c.member(reading, group) })
+		}
+	}
+	agents, err := c.openDirect()
+	if err != nil {
+		failures = append(failures, err)
+	}
+	for range readers {
+		begin(&others, func() error { c.readAfterAck(reading, agents); return nil })
+	}
+	begin(&others, func() error { c.watchGroups(reading, agents); return nil })
+	producing.Wait()
+	for reading.Err() == nil && c.missing() > 0 {
+		wait(reading, 100*time.Millisecond)
+	}
+	end()
+	others.Wait()
+	c.readAll(last, agents)
+	for _, a := range agents {
+		a.client.Close()
+	}
+	return errors.Join(failures...)
+}
+
+// missing is how many records some group was not given yet.
+func (c *crowd) missing() (n int) {
+	for group := range groups {
+		n += c.history.missing(group)
+	}
+	return n
+}

@@ -1,0 +1,81 @@
+// Command chaos shows that a cluster keeps Leat's promises while everything fails: real agents over a real MinIO (and etcd), real
+// clients that produce, read, and read in groups, and a nemesis that kills, pauses and drains agents, and cuts, slows and
+// belies the bucket. What the clients saw is recorded and judged. The faults follow from a seed; what they meet does not: a
+// seed makes the same trouble again, not the same race.
+//
+// It must never use anything but processes of its own on 127.0.0.1, nor forgive anything that Leat promises.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The journals that agents may be run with.
+const (
+	bucketJournal = "bucket"
+	etcdJournal   = "etcd"
+)
+
+// plan says what to run.
+type plan struct {
+	leat     string // file of the leat binary
+	seed     uint64
+	duration time.Duration // of the faults
+	journal  string
+	agents   int
+	balancer bool
+	only     map[string]bool // names of the kinds of faults; empty: all
+	keep     bool            // the folder, also when all is well
+	calm     time.Duration   // how long producers and members live at least
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("chaos: ")
+	p := plan{only: map[string]bool{}, calm: 20 * time.Second}
+	flag.StringVar(&p.leat, "leat", "bin/leat", "`file` of the leat binary")
+	flag.Uint64Var(&p.seed, "seed", 1, "of the faults")
+	flag.DurationVar(&p.duration, "duration", time.Minute, "how long faults happen; getting ready and judging come on top")
+	flag.StringVar(&p.journal, "journal", bucketJournal, "bucket or etcd")
+	flag.IntVar(&p.agents, "agents", 3, "agents that run all the time")
+	flag.BoolVar(&p.balancer, "balancer", false, "put HAProxy before the agents, as their only address")
+	flag.BoolVar(&p.keep, "keep", false, "keep logs and data also if all is well")
+	only := flag.String("only", "", "kinds of faults, separated by commas (default: all); ? lists them")
+	flag.Parse()
+	for name := range strings.SplitSeq(*only, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			p.only[name] = true
+		}
+	}
+	if p.only["?"] {
+		for _, k := range kinds {
+			fmt.Println(k.name)
+		}
+		return
+	}
+	if p.agents < 1 || p.duration <= 0 || (p.journal != bucketJournal && p.journal != etcdJournal) {
+		log.Fatal("-agents and -duration must be positive, -journal is bucket or etcd")
+	}
+	draw, err := newDrawing(p.seed, p.agents, p.journal == etcdJournal, p.only)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	r, err := run(ctx, p, draw.next)
+	stop()
+	if err != nil {
+		log.Fatal(err)
+	}
+	r.print(os.Stdout)
+	if !r.passed() {
+		os.Exit(1)
+	}
+}

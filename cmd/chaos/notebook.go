@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// notebook is what happened, in order and with times since the beginning: faults, errors that reached applications, what
+// agents did by themselves. It also measures how long nothing was acknowledged. It is safe for concurrent use.
+type notebook struct {
+	began time.Time
+
+	mu      sync.Mutex
+	out     io.Writer
+	faults  map[string]int           // by kind
+	errors  map[string]int           // that reached an application, by text
+	last    time.Time                // of the last acknowledgement
+	longest time.Duration            // without one
+	since   map[string]bool          // kinds of faults since the last acknowledgement, and those that last
+	lasting map[string]int           // kinds of faults that last
+	worst   map[string]time.Duration // longest time without an acknowledgement that began or ended under a fault, by kind
+	violent int                      // violent faults that last
+	peace   time.Time                // when the last violent fault ended
+}
+
+func newNotebook(out io.Writer) *notebook {
+	now := time.Now()
+	return &notebook{
+		began: now, out: out, last: now, faults: map[string]int{}, errors: map[string]int{}, since: map[string]bool{},
+		lasting: map[string]int{}, worst: map[string]time.Duration{},
+	}
+}
+
+// note writes one line.
+func (n *notebook) note(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.write(format, args...)
+}
+
+// write is note with mu held.
+func (n *notebook) write(format string, args ...any) {
+	now := time.Now()
+	_, _ = fmt.Fprintf(n.out, "%s %8.3f %s\n", now.UTC().Format("15:04:05.000"), now.Sub(n.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// ack says that a record was acknowledged just now, and answers when that is since the beginning.
+func (n *notebook) ack() time.Duration {
+	now := time.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stalled(now)
+	n.last = now
+	clear(n.since)
+	for kind := range n.lasting {
+		n.since[kind] = true
+	}
+	return now.Sub(n.began)
+}
+
+// stalled counts the time since the last acknowledgement. mu is held.
+func (n *notebook) stalled(now time.Time) {
+	gap := now.Sub(n.last)
+	n.longest = max(n.longest, gap)
+	for kind := range n.since {
+		n.worst[kind] = max(n.worst[kind], gap)
+	}
+	if gap > 5*time.Second {
+		n.write("nothing was acknowledged for %.1f s; faults: %s", gap.Seconds(), strings.Join(slices.Sorted(maps.Keys(n.since)), ", "))
+	}
+}
+
+// begins says that a fault begins; whoever says so calls ends.
+func (n *notebook) begins(f fault) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.write("fault: %s", f)
+	n.faults[f.kind.name]++
+	n.lasting[f.kind.name]++
+	n.since[f.kind.name] = true
+	if f.kind.violent {
+		n.violent++
+	}
+}
+
+func (n *notebook) ends(f fault, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.write("over: %s; %v", f, err)
+	if n.lasting[f.kind.name]--; n.lasting[f.kind.name] == 0 {
+		delete(n.lasting, f.kind.name)
+	}
+	if f.kind.violent {
+		n.violent--
+		n.peace = time.Now()
+	}
+}
+
+// aftermath is how long after a violent fault errors are put down to it: clients give up a request after 120 s in Kafka.
+const aftermath = 120 * time.Second
+
+// seen notes an error that reached an application, and tells whether a violent fault can be the reason.
+func (n *notebook) seen(who string, err error) (excused bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	text := fmt.Sprintf("%s: %v", who, err)
+	n.errors[text]++
+	excused = n.violent > 0 || (!n.peace.IsZero() && time.Since(n.peace) < aftermath)
+	n.write("an application sees: %s", text)
+	return excused
+}
