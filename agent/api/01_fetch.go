@@ -234,7 +234,7 @@ func (f *fetching) answer(resp *kmsg.FetchResponse, listed []bool, committed boo
 
 func fetchedPartition(partition int32, got *fetch.Got, committed bool) kmsg.FetchResponseTopicPartition {
 	p := kmsg.NewFetchResponseTopicPartition()
-	p.Partition, p.ErrorCode = partition, code(got.Err)
+	p.Partition, p.ErrorCode = partition, readCode(got.Err)
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = got.Watermark, got.Stable, got.LogStart
 	if unknown := p.ErrorCode == kerr.UnknownTopicOrPartition.Code || p.ErrorCode == kerr.UnknownTopicID.Code; committed || unknown {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}

@@ -60,7 +60,7 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 				err = checkMoment(r.Version, req.IsolationLevel, found[i], p)
 			}
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
-			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, code(err), -1, -1, -1
+			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, readCode(err), -1, -1, -1
 			if err == nil {
 				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
 				moments = append(moments, fetch.Moment{TP: tp, Timestamp: p.Timestamp})
@@ -76,7 +76,7 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 	positions, positionErrs := s.Fetcher.Positions(ctx, moments, req.IsolationLevel == 1)
 	for i, slot := range slots {
 		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
-		rp.ErrorCode, rp.Timestamp, rp.Offset = code(positionErrs[i]), positions[i].Timestamp, positions[i].Offset
+		rp.ErrorCode, rp.Timestamp, rp.Offset = readCode(positionErrs[i]), positions[i].Timestamp, positions[i].Offset
 		if rp.Offset >= 0 {
 			rp.LeaderEpoch = leaderEpoch
 		}

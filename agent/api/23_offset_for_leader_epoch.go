@@ -46,7 +46,7 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 				moments = append(moments, fetch.Moment{TP: tp, Timestamp: fetch.Latest})
 				slots = append(slots, listing{topic: len(resp.Topics), partition: len(rt.Partitions)})
 			}
-			rp.ErrorCode = code(err)
+			rp.ErrorCode = readCode(err)
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
@@ -57,7 +57,7 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 	ends, endErrs := s.Fetcher.Positions(ctx, moments, false)
 	for i, slot := range slots {
 		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
-		if rp.ErrorCode = code(endErrs[i]); rp.ErrorCode == 0 {
+		if rp.ErrorCode = readCode(endErrs[i]); rp.ErrorCode == 0 {
 			rp.LeaderEpoch, rp.EndOffset = leaderEpoch, ends[i].Offset
 		}
 	}

@@ -114,6 +114,16 @@ func code(err error) int16 {
 	return kerr.UnknownServerError.Code
 }
 
+// readCode is code for calls that only read records and offsets. REQUEST_TIMED_OUT says that an outcome is unknown: consumers do
+// not expect that from a read, and Java's throws it at the application (FetchCollector.handleInitializeErrors). An agent that is about to end,
+// or that was taken for dead, answers it otherwise to every consumer that waits.
+func readCode(err error) int16 {
+	if c := code(err); c != kerr.RequestTimedOut.Code {
+		return c
+	}
+	return kerr.KafkaStorageError.Code
+}
+
 // adminCode is code for calls of administrators, who ask the controller: what was certainly not applied they ask it again.
 func adminCode(err error) int16 {
 	if c := code(err); c != kerr.NotLeaderForPartition.Code {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/leat-stream/leat/agent/api/versions"
 	"github.com/leat-stream/leat/agent/batch"
@@ -149,6 +150,25 @@ func TestErrorsKeepTheirMeaningThroughWrapping(t *testing.T) {
 		}
 		if got, admin := code(tt.err), adminCode(tt.err); got != want(tt.code) || admin != want(tt.admin) {
 			t.Errorf("%v: %s, for administrators %s", tt.err, errorName(got), errorName(admin))
+		}
+	}
+}
+
+// TestReadsThatAnEndingAgentCannotAnswerAreTriedAgain: an agent whose session was closed wakes everybody who waits for records, when its
+// replica has ended. Whatever it answers then must be an error that consumers expect from a read.
+func TestReadsThatAnEndingAgentCannotAnswerAreTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	s := w.agent(metadata.Identity{Session: state.UUID{1}, NodeID: -1, Agent: "agent"}, nil)
+	s.create("t", 1)
+	waiting := edited(fetchOne(11, "t", 0, 0), func(r *kmsg.FetchRequest) { r.MaxWaitMillis, r.MinBytes = 20_000, 1 })
+	finish := s.begin(waiting)
+	w.end()
+	w.parts.Wait()
+	for _, got := range []kmsg.Response{
+		s.decode(waiting, finish()), s.ask(fetchOne(11, "t", 0, 0)), s.ask(listOne(4, "t", 0, -1)), s.ask(epochOne(3, "t", 0, 0)),
+	} {
+		if said := strings.TrimPrefix(errorsOf(got), "ok "); said != "KAFKA_STORAGE_ERROR" {
+			t.Errorf("%T is %q", got, said)
 		}
 	}
 }

@@ -42,7 +42,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is what agents share: a bucket, and a replica that all of them ask.
 type world struct {
 	t       *testing.T
-	ctx     context.Context // ends with the test, before parts is waited for
+	ctx     context.Context // ends with the test, before parts is waited for, or by end
+	end     context.CancelFunc
 	parts   *sync.WaitGroup
 	log     *slog.Logger
 	keys    objectstore.Keys
@@ -69,7 +70,7 @@ func must(t testing.TB, err error) {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &world{t: t, ctx: ctx, parts: &sync.WaitGroup{}, log: slog.New(slog.DiscardHandler), store: mem.New()}
+	w := &world{t: t, ctx: ctx, end: cancel, parts: &sync.WaitGroup{}, log: slog.New(slog.DiscardHandler), store: mem.New()}
 	t.Cleanup(func() {
 		cancel()
 		w.parts.Wait()
@@ -166,7 +167,12 @@ func (s *server) begin(req kmsg.Request) func() wire.Response {
 // ask answers what a client decodes; nil if the connection is closed or nothing is sent.
 func (s *server) ask(req kmsg.Request) kmsg.Response {
 	s.t.Helper()
-	got := s.begin(req)()
+	return s.decode(req, s.begin(req)())
+}
+
+// decode is what a client makes of the answer to a request.
+func (s *server) decode(req kmsg.Request, got wire.Response) kmsg.Response {
+	s.t.Helper()
 	if got.Close || got.NoReply {
 		return nil
 	}
