@@ -66,6 +66,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 
 func (a *Agent) build(ctx context.Context) (err error) {
 	reg := prometheus.NewRegistry()
+	a.cfg.Wire.Drain = min(a.cfg.Wire.Drain, drainTime)
 	if a.server, err = wire.New(a.cfg.Wire, versions.Range, a.log, reg); err != nil {
 		return err
 	}
@@ -220,6 +221,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	part("http", a.web.run)
 	part("peers", func(ctx context.Context) error { return a.others.run(ctx, a.peers) })
 	if err := a.openUntil(ctx, base); err != nil {
+		if base.Err() != nil { // another part has failed, and that is why
+			err = context.Cause(base)
+		}
 		cancel(err)
 		wg.Wait()
 		if ctx.Err() != nil { // told to stop before anything was accepted

@@ -2,16 +2,18 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
-// How an agent that is told to stop spends its last seconds. Supervisors give ten or more before they kill.
+// How an agent that is told to stop spends its last seconds, whatever bucket and clients do: leaveTime, drainTime and farewell together
+// are less than the ten that supervisors give before they kill.
 const (
 	// leaveTime is how long clients have to go elsewhere while they are still served. They are told at their next request.
 	leaveTime = 4 * time.Second
 	// drainTime is how long what was accepted may then take to be answered.
 	drainTime = 4 * time.Second
-	// farewell bounds each of the commands around them.
+	// farewell bounds the commands at the beginning, which are a part of leaveTime, and the one at the end.
 	farewell = time.Second
 )
 
@@ -38,7 +40,10 @@ func (a *Agent) drain(base context.Context, stop func(), done <-chan error) erro
 	}
 	closing, cancel := context.WithTimeout(base, farewell)
 	defer cancel()
-	return a.session.Close(closing)
+	if err := a.session.Close(closing); err != nil {
+		return fmt.Errorf("the session could not be closed, which the other agents will do once they reach the journal: %w", err)
+	}
+	return nil
 }
 
 // depart sends clients to other agents, if there are any, and hands over what only one agent does.
@@ -47,18 +52,27 @@ func (a *Agent) depart(base context.Context) {
 	if !a.others.exist() {
 		return
 	}
-	leaving, cancel := context.WithTimeout(base, farewell)
+	ends := time.Now().Add(leaveTime)
+	ctx, stop := context.WithDeadline(base, ends)
+	defer stop()
+	a.handOver(ctx)
+	a.server.Shed(ctx, time.Until(ends))
+}
+
+// handOver tells the other agents, and gives them groups and metadata. If the journal does not even take that this one leaves, the
+// metadata cannot be handed over either.
+func (a *Agent) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	if err := a.session.Leave(leaving); err != nil {
-		a.log.Warn("the other agents could not be told that this one leaves", "error", err)
-	}
+	err := a.session.Leave(ctx)
 	a.groups.Release()
-	if err := a.replica.Resign(leaving); err != nil {
+	if err != nil {
+		a.log.Warn("the other agents could not be told that this one leaves; they will find out", "error", err)
+		return
+	}
+	if err := a.replica.Resign(ctx); err != nil {
 		a.log.Warn("the metadata could not be handed over; the other agents will elect a leader", "error", err)
 	}
-	ctx, stop := context.WithTimeout(base, leaveTime)
-	defer stop()
-	a.server.Shed(ctx, leaveTime)
 }
 
 // exist tells whether another agent can take over.

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,6 +29,16 @@ func takeAway(t *testing.T, root, cluster string) {
 	}
 }
 
+// ready tells whether an agent's HTTP address says that it serves.
+func ready(address string) bool {
+	resp, err := http.Get("http://" + address + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
 func TestAnAgentIsToldToStopWhileItStartsAndTheBucketIsAway(t *testing.T) {
 	root := t.TempDir()
 	cfg := config("file://"+root, "bucket:")
@@ -51,8 +62,26 @@ func TestAnAgentIsToldToStopWhileItStartsAndTheBucketIsAway(t *testing.T) {
 }
 
 func TestAnAgentStopsInTimeWithRecordsThatTheBucketDoesNotTake(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { stopWithoutBucket(t, false) })
+	t.Run("among others", func(t *testing.T) { stopWithoutBucket(t, true) }) // to whom clients are given time to go
+}
+
+func stopWithoutBucket(t *testing.T, among bool) {
+	t.Parallel()
 	root := t.TempDir()
 	cfg := config("file://"+root, "bucket:")
+	cfg.Topics.Partitions = 8 // so that either agent leads some
+	if among {
+		other, stop := context.WithCancel(t.Context())
+		b, err := agent.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(other) }() // ends with the test, without its journal
+		t.Cleanup(func() { stop(); <-ended })
+		eventually(t, "the other agent serves", func() bool { return ready(b.HTTPAddr()) })
+	}
 	a, err := agent.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +90,8 @@ func TestAnAgentStopsInTimeWithRecordsThatTheBucketDoesNotTake(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(a.Addr("default")), kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation(),
+	eventually(t, "the agent serves", func() bool { return ready(a.HTTPAddr()) })
+	cl, err := kgo.NewClient(kgo.SeedBrokers(a.Addr("default")), kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation(), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
 		kgo.MetadataMinAge(50*time.Millisecond), kgo.UnknownTopicRetries(100))
 	if err != nil {
 		t.Fatal(err)
@@ -71,8 +101,15 @@ func TestAnAgentStopsInTimeWithRecordsThatTheBucketDoesNotTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	takeAway(t, root, cfg.Cluster)
-	acked := make(chan error, 1)
-	cl.Produce(t.Context(), kgo.StringRecord("not taken"), func(_ *kgo.Record, err error) { acked <- err })
+	acked := make(chan error, cfg.Topics.Partitions)
+	for range cfg.Topics.Partitions {
+		cl.Produce(t.Context(), kgo.StringRecord("not taken"), func(_ *kgo.Record, err error) {
+			if err == nil {
+				t.Error("a record was acknowledged whose commit is not in the journal")
+			}
+			acked <- err
+		})
+	}
 	eventually(t, "an object was stored and waits for its commit", func() bool {
 		objects, _ := filepath.Glob(filepath.Join(root, cfg.Cluster, "data", "*", "*"))
 		return len(objects) > 1
@@ -86,8 +123,8 @@ func TestAnAgentStopsInTimeWithRecordsThatTheBucketDoesNotTake(t *testing.T) {
 	case <-time.After(stopTime):
 		t.Fatal("the agent does not stop")
 	}
-	cl.Close() // gives up the record
-	if err := <-acked; err == nil {
-		t.Error("a record was acknowledged whose commit is not in the journal")
+	cl.Close() // gives up the records
+	for range cfg.Topics.Partitions {
+		<-acked
 	}
 }
