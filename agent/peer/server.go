@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -191,9 +193,13 @@ func (c *serverCredentials) Clone() credentials.TransportCredentials {
 	return &serverCredentials{TransportCredentials: c.TransportCredentials.Clone(), server: c.server}
 }
 
-// reject counts a connection whose other end did not prove itself, and now and then tells people.
+// reject counts a connection whose other end did not prove itself, and now and then tells people. One that just went away may be an agent
+// that asked a process which stood still and gave up, or a check of a balancer's: nobody needs to look at that.
 func (s *Server) reject(from net.Addr, err error) {
 	s.metrics.rejected.WithLabelValues(rejectedHandshake).Inc()
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return
+	}
 	if more, ok := s.scolding.allow(time.Now()); ok {
 		s.log.Warn("refused a connection to the peer address: only agents of this cluster may connect",
 			"from", from.String(), "error", err, "others_since_last", more)

@@ -250,6 +250,31 @@ func TestStrangersCannotTakeAllConnections(t *testing.T) {
 	}
 }
 
+// TestWhoGoesAwayAtOnceIsNotWorthALine: that is what an agent does whose call to this one took too long.
+func TestWhoGoesAwayAtOnceIsNotWorthALine(t *testing.T) {
+	var log lines
+	reg := prometheus.NewRegistry()
+	s, err := NewServer(quick(), testSecret, slog.New(slog.NewTextHandler(&log, nil)), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, s, Handlers{})
+	for range 5 {
+		raw, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Close()
+	}
+	eventually(t, "all are counted", func() bool { return gather(t, reg, "leat_peer_connections_rejected_total{handshake,server}") == 5 })
+	if n := log.count(); n != 0 {
+		t.Errorf("%d lines in the log", n)
+	}
+}
+
 func TestRefusedConnectionsAreToldNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l limiter
