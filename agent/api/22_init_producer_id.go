@@ -45,8 +45,12 @@ func initProducerID(ctx context.Context, s *Server, _ wire.Request, req *kmsg.In
 
 // producerID hands out an id that was never handed out before, and never will be again.
 func producerID(ctx context.Context, s *Server) (int64, error) {
-	s.ids.Lock()
-	defer s.ids.Unlock()
+	select {
+	case s.ids <- struct{}{}:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	defer func() { <-s.ids }()
 	if s.nextID == s.endID {
 		results, err := s.Session.Do(ctx, state.AllocateProducerIDs{Count: idBlock})
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -50,7 +49,7 @@ type Deps struct {
 type Server struct {
 	Deps
 
-	ids sync.Mutex // guards nextID and endID
+	ids chan struct{} // holds one while nextID and endID are in use: over a command, so that those who wait may give up
 	// Producer ids reserved for this agent and not handed out yet: [nextID, endID).
 	nextID, endID int64
 
@@ -64,7 +63,7 @@ func New(d Deps) *Server {
 	if d.Nudges == nil {
 		d.Nudges = NewNudges(Default(), nil)
 	}
-	return &Server{Deps: d}
+	return &Server{Deps: d, ids: make(chan struct{}, 1)}
 }
 
 // handler answers one kind of call.
