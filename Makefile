@@ -82,6 +82,15 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 explore: ## Explore the journal in a bucket for longer, and mutants of it; ARGS='-explore.processes 3 -explore.slots 4 -explore.time 10m'
 	$(GO) test -count=1 -timeout 0 -v -run 'ExploreFurther|ExploreAtRandom|Mutant' ./metadata/journal/object -explore.time 2m -explore.mutants 99 $(ARGS)
 
+SEED     ?= 1
+COUNT    ?= 1000
+DURATION ?= 40s
+
+.PHONY: sim
+sim: ## Simulate agents, faults and clients in virtual time; SEED=1 COUNT=1000 DURATION=40s, ARGS=-sim.trace for all of one seed
+	$(GO) test -count=1 -timeout 0 -v -run 'TestAgentsKeepTheirPromises' ./cmd/sim \
+		-sim.seed $(SEED) -sim.count $(COUNT) -sim.duration $(DURATION) $(ARGS)
+
 .PHONY: golden
 golden: ## Write the golden files anew; look at the difference before you commit it
 	@grep -rlE --include='*_test.go' 'flag\.Bool\("rewrite"' $(CODE) | xargs -n 1 dirname | sort -u | \

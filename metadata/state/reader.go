@@ -13,6 +13,9 @@ type Reader struct{ s *State }
 // Index is the index of the last applied entry.
 func (r Reader) Index() uint64 { return r.s.index }
 
+// HashOf is the hash of the whole state that r looks at: replicas that have applied the same entries have the same.
+func HashOf(r Reader) uint64 { return r.s.Hash() }
+
 // Time is what the decided commands say of time, ms since the epoch: the steady time, by which things may expire (rule R13), and
 // the latest, with which they are stamped.
 func (r Reader) Time() (steady, latest int64) { return r.s.clock.steady, r.s.clock.latest }
