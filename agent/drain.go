@@ -89,8 +89,5 @@ func (n *neighbours) exist() bool {
 
 // coordinates tells whether this agent coordinates a group.
 func (n *neighbours) coordinates(group string) bool {
-	v := n.view.Load().View()
-	own, _ := v.Self()
-	b, ok := v.Coordinator(group)
-	return ok && b.Session == own.Session
+	return n.view.Load().View().Coordinates(group)
 }

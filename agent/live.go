@@ -48,6 +48,7 @@ func Live(ctx context.Context, cfg Config, log *slog.Logger) error {
 		a, err = reopen(ctx, cfg, log)
 	}
 	if ctx.Err() != nil { // told to stop before anything was accepted
+		log.Info("stopped before it served")
 		return nil
 	}
 	return err
