@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,12 +85,13 @@ func (b *bed) populate(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.balancer != nil {
-		if err := b.balancer.start(b.slots); err != nil {
-			return err
-		}
+	if err := settle(ctx, b); err != nil {
+		return err
 	}
-	return settle(ctx, b)
+	if b.balancer != nil { // which takes all agents for good at first, also the spare one
+		return b.balancer.start(ctx, b.slots)
+	}
+	return nil
 }
 
 // regular are the slots whose agents run all the time.
@@ -212,8 +214,8 @@ func newBalancer(dir string) (*balancer, error) {
 	return &balancer{address: address, dir: dir}, nil
 }
 
-// start runs HAProxy over the slots' addresses, each watched by its health check.
-func (b *balancer) start(slots []*slot) error {
+// start runs HAProxy over the slots' addresses, each watched by its health check, and waits until it listens.
+func (b *balancer) start(ctx context.Context, slots []*slot) error {
 	var config strings.Builder
 	config.WriteString("defaults\n mode tcp\n timeout connect 2s\n timeout client 10m\n timeout server 10m\n retries 3\n option redispatch 1\n")
 	fmt.Fprintf(&config, "listen kafka\n bind %s\n balance roundrobin\n option httpchk GET /readyz\n default-server inter 500ms fall 2 rise 1\n", b.address)
@@ -238,7 +240,19 @@ func (b *balancer) start(slots []*slot) error {
 		_ = b.process.Wait()
 		close(b.exited)
 	}()
-	return nil
+	for {
+		connection, err := net.Dial("tcp", b.address)
+		if err == nil {
+			return connection.Close()
+		}
+		select {
+		case <-b.exited:
+			return errors.New("HAProxy ended at once")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func (b *balancer) stop() {

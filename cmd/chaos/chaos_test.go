@@ -15,6 +15,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The short run: a seed makes the records' producers and members differ only in time, so the faults are written down here.
@@ -140,6 +143,22 @@ func TestErrorsAreForgivenOnlyAfterWhatIsViolent(t *testing.T) {
 	}
 	if len(n.errors) != 1 || n.errors["somebody: EOF"] != 4 {
 		t.Error(n.errors)
+	}
+}
+
+func TestFalseErrorsAreNeverForgiven(t *testing.T) {
+	for _, err := range []error{
+		fmt.Errorf("%w: t/0: %w", errRefused, kerr.RequestTimedOut), fmt.Errorf("x: %w", kerr.UnknownTopicOrPartition), &kgo.ErrDataLoss{},
+	} {
+		c := &crowd{history: newHistory(), notes: newNotebook(io.Discard)}
+		c.notes.begins(fault{kind: &kind{name: "kill", violent: true}})
+		c.saw("somebody", kerr.NotCoordinator)
+		if c.history.broken != 0 {
+			t.Error(c.history.violations)
+		}
+		if c.saw("somebody", err); c.history.broken != 1 {
+			t.Errorf("%v is forgiven", err)
+		}
 	}
 }
 

@@ -50,9 +50,32 @@ func (c *crowd) client(opts ...kgo.Opt) (*kgo.Client, error) {
 
 // saw judges an error that an application got.
 func (c *crowd) saw(who string, err error) {
-	if !c.notes.seen(who, err) {
+	excused := c.notes.seen(who, err)
+	switch {
+	case inexcusable(err):
+		c.history.accuse("an application saw an error that no fault excuses: %s: %v", who, err)
+	case !excused:
 		c.history.accuse("an application saw an error, though only what is graceful happened: %s: %v", who, err)
 	}
+}
+
+// errRefused is an error of a record. No fault excuses it: kgo sends a record of an idempotent producer again until it is told
+// that this makes no sense, and no agent can know that of a record that makes sense. (Clients that give up after a while, as
+// Java's after 120 s, would see that error in a cluster of Apache Kafka too.)
+var errRefused = errors.New("record refused")
+
+// inexcusable tells whether an error says something false about the cluster.
+func inexcusable(err error) bool {
+	var loss *kgo.ErrDataLoss
+	for _, never := range []error{
+		errRefused, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.OffsetOutOfRange, kerr.CorruptMessage,
+		kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch,
+	} {
+		if errors.Is(err, never) {
+			return true
+		}
+	}
+	return errors.As(err, &loss)
 }
 
 // prepare makes the topics.
@@ -101,7 +124,7 @@ func (c *crowd) produceOnce(ctx, last context.Context) error {
 	who := fmt.Sprintf("producer %d", id)
 	cl, err := c.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ClientID(who),
 		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
-			c.saw(who, fmt.Errorf("the client believes that records of %s/%d were lost", topic, partition))
+			c.saw(who, fmt.Errorf("%w: the client believes that records of %s/%d were lost", errRefused, topic, partition))
 		}))
 	if err != nil {
 		return err
@@ -117,7 +140,7 @@ func (c *crowd) produceOnce(ctx, last context.Context) error {
 					return
 				}
 				c.history.isRefused(p, m)
-				c.saw(who, fmt.Errorf("%s: %w", p, err))
+				c.saw(who, fmt.Errorf("%w: %s: %w", errRefused, p, err))
 			})
 		}
 		wait(ctx, rhythm)
@@ -169,7 +192,7 @@ func (c *crowd) memberOnce(ctx context.Context, group string) error {
 			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
-			c.history.isGiven(group, place{r.Topic, r.Partition}, r.Offset, r.Value, who)
+			c.history.isGiven(group, place{r.Topic, r.Partition}, r.Offset, r.Value, who, c.notes.since())
 		})
 	}
 }
@@ -177,6 +200,9 @@ func (c *crowd) memberOnce(ctx context.Context, group string) error {
 // committed notes what a member's commit was answered. One that fails is tried again by the client with its next commit, which
 // no application sees.
 func (c *crowd) committed(group, who string, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	if errors.Is(err, context.Canceled) { // another commit took its place
+		return
+	}
 	if err != nil {
 		c.notes.note("%s: commit: %v", who, err)
 		return
@@ -234,11 +260,14 @@ func (c *crowd) run(stop, last context.Context) error {
 	}
 	begin(&others, func() error { c.watchGroups(reading, agents); return nil })
 	producing.Wait()
+	c.notes.note("everything is acknowledged or refused")
 	for reading.Err() == nil && c.missing() > 0 {
 		wait(reading, 100*time.Millisecond)
 	}
+	c.notes.note("records that a group was not given: %d", c.missing())
 	end()
 	others.Wait()
+	c.notes.note("reading everything at every agent")
 	c.readAll(last, agents)
 	for _, a := range agents {
 		a.client.Close()

@@ -71,12 +71,18 @@ func (d *direct) end(ctx context.Context, p place) (int64, error) {
 	return answer.Offset, kerr.ErrorForCode(answer.ErrorCode)
 }
 
+// How many bytes of records one fetch asks for.
+const (
+	few  = 16 << 10
+	many = 1 << 20
+)
+
 // fetch asks for records from an offset on.
-func (d *direct) fetch(ctx context.Context, p place, offset int64) (kgo.FetchPartition, error) {
+func (d *direct) fetch(ctx context.Context, p place, offset int64, bytes int32) (kgo.FetchPartition, error) {
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 2000, 1, 1<<20
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 2000, 1, bytes
 	part := kmsg.NewFetchRequestTopicPartition()
-	part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.partition, offset, 1<<20
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.partition, offset, bytes
 	topic := kmsg.NewFetchRequestTopic()
 	topic.Topic, topic.TopicID, topic.Partitions = p.topic, d.ids[p.topic], append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
@@ -161,13 +167,13 @@ func (c *crowd) readAfterAck(ctx context.Context, agents []*direct) {
 		if rand.IntN(3) == 0 {
 			offset = rand.Int64N(end)
 		}
-		c.read(ctx, d, p, offset)
+		c.read(ctx, d, p, offset, few)
 	}
 }
 
 // read fetches what is known to be there.
-func (c *crowd) read(ctx context.Context, d *direct, p place, offset int64) (next int64) {
-	got, err := d.fetch(ctx, p, offset)
+func (c *crowd) read(ctx context.Context, d *direct, p place, offset int64, bytes int32) (next int64) {
+	got, err := d.fetch(ctx, p, offset, bytes)
 	if !c.answered(ctx, err) {
 		return offset
 	}
@@ -228,7 +234,7 @@ func (c *crowd) readAll(ctx context.Context, agents []*direct) {
 			c.history.saysEnd(p, end, least, d.slot.name)
 			next := int64(0)
 			for next < end && ctx.Err() == nil {
-				next = c.read(ctx, d, p, next)
+				next = c.read(ctx, d, p, next, many)
 			}
 			if next < end {
 				c.history.accuse("%s: %s cannot be read beyond offset %d of %d in time", p, d.slot.name, next, end)

@@ -24,8 +24,9 @@ type history struct {
 	mu         sync.Mutex
 	logs       map[place]*partition
 	groups     map[string]map[place]*progress
-	violations []string // at most keptViolations
-	broken     int      // violations in all
+	violations []string                 // at most keptViolations
+	broken     int                      // violations in all
+	lag        map[string]time.Duration // by group: the longest from a record's acknowledgement until it was given
 
 	acked, failed, read, consumed, commits, ends, watched int // counted
 }
@@ -56,7 +57,7 @@ type progress struct {
 }
 
 func newHistory() *history {
-	return &history{logs: map[place]*partition{}, groups: map[string]map[place]*progress{}}
+	return &history{logs: map[place]*partition{}, groups: map[string]map[place]*progress{}, lag: map[string]time.Duration{}}
 }
 
 // log answers the partition. mu is held.
@@ -173,8 +174,8 @@ func (h *history) see(p place, offset int64, value []byte, who string) {
 	}
 }
 
-// isGiven: a member of the group was given the record.
-func (h *history) isGiven(group string, p place, offset int64, value []byte, who string) {
+// isGiven: a member of the group was given the record, since after the beginning.
+func (h *history) isGiven(group string, p place, offset int64, value []byte, who string, since time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.consumed++
@@ -185,6 +186,9 @@ func (h *history) isGiven(group string, p place, offset int64, value []byte, who
 	}
 	for int64(len(g.given)) <= offset {
 		g.given = append(g.given, false)
+	}
+	if e := h.log(p).entries[offset]; !g.given[offset] && e.acked != 0 {
+		h.lag[group] = max(h.lag[group], since-e.acked)
 	}
 	g.given[offset] = true
 }

@@ -15,7 +15,7 @@ func told(n int32) *history {
 		m := h.sends(here, 1)
 		h.isAcked(here, m, int64(i), time.Duration(i+1))
 		h.isRead(here, int64(i), m.write(here), "reader")
-		h.isGiven("g", here, int64(i), m.write(here), "member")
+		h.isGiven("g", here, int64(i), m.write(here), "member", 2*time.Second)
 	}
 	return h
 }
@@ -29,8 +29,11 @@ func TestGoodHistoryIsGood(t *testing.T) {
 	h.isAcked(here, other, 5, time.Second)
 	h.isAcked(here, seventh, 6, time.Second)
 	for range 2 {
-		h.isGiven("g", here, 5, other.write(here), "member")
-		h.isGiven("g", here, 6, seventh.write(here), "member")
+		h.isGiven("g", here, 5, other.write(here), "member", 2*time.Second)
+		h.isGiven("g", here, 6, seventh.write(here), "member", 2*time.Second)
+	}
+	if h.lag["g"] != 2*time.Second-1 {
+		t.Errorf("the slowest record took %s", h.lag["g"])
 	}
 	if h.missing("g") != 0 || h.missing("another") != 7 {
 		t.Errorf("missing %d and %d", h.missing("g"), h.missing("another"))
@@ -61,17 +64,17 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		}, "ends at 5, after it was known to end at 6"},
 		"doubled": {func(h *history) {
 			h.sends(here, 2)
-			h.isGiven("g", here, 5, mark{1, 3}.write(here), "member")
+			h.isGiven("g", here, 5, mark{1, 3}.write(here), "member", 2*time.Second)
 		}, "doubled: record 3 of producer 1 is at offsets 2 and 5"},
 		"acknowledged twice": {func(h *history) { h.isAcked(here, mark{1, 5}, 4, time.Second) }, "was acknowledged at offset 4, which holds"},
 		"reordered": {func(h *history) {
 			a, b := h.sends(here, 1), h.sends(here, 1)
-			h.isGiven("g", here, 5, b.write(here), "member")
-			h.isGiven("g", here, 6, a.write(here), "member")
+			h.isGiven("g", here, 5, b.write(here), "member", 2*time.Second)
+			h.isGiven("g", here, 6, a.write(here), "member", 2*time.Second)
 		}, "reordered: record 6 of producer 1 at offset 6 comes after record 7"},
 		"left out": {func(h *history) {
 			h.sends(here, 1)
-			h.isGiven("g", here, 5, h.sends(here, 1).write(here), "member")
+			h.isGiven("g", here, 5, h.sends(here, 1).write(here), "member", 2*time.Second)
 		}, "comes before record 6"},
 		"another record": {func(h *history) { h.isRead(here, 2, mark{1, 2}.write(here), "agent") }, "agent read record 2 of producer 1 at offset 2, which holds record 3"},
 		"acknowledged elsewhere": {func(h *history) {
@@ -96,7 +99,7 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		"end beyond":           {func(h *history) { h.saysEnd(here, 6, 5, "agent") }, "only 5 records were sent"},
 		"gap in the middle": {func(h *history) {
 			h.isRefused(here, h.sends(here, 1))
-			h.isGiven("g", here, 6, h.sends(here, 1).write(here), "member")
+			h.isGiven("g", here, 6, h.sends(here, 1).write(here), "member", 2*time.Second)
 		}, "a gap: offset 5 holds nothing"},
 		"gap at the end": {func(h *history) {
 			h.sends(here, 1)

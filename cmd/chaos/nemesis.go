@@ -80,7 +80,7 @@ type drawing struct {
 
 // newDrawing draws among the kinds that are possible, and whose names only lists, unless that is empty.
 func newDrawing(seed uint64, agents int, etcd bool, only map[string]bool) (*drawing, error) {
-	d := &drawing{rng: rand.New(rand.NewPCG(seed, 0)), agents: agents, quiet: 8 * time.Second}
+	d := &drawing{rng: rand.New(rand.NewPCG(seed, 0)), agents: agents, quiet: 5 * time.Second}
 	for _, k := range kinds {
 		if (etcd || !k.etcd) && (len(only) == 0 || only[k.name]) {
 			d.kinds = append(d.kinds, k)
@@ -101,7 +101,7 @@ func (d *drawing) next() []fault {
 			beside = append(beside, k)
 		}
 	}
-	if d.rng.IntN(4) > 0 || len(beside) == 0 {
+	if d.rng.IntN(3) > 0 || len(beside) == 0 {
 		return []fault{first}
 	}
 	return []fault{first, d.draw(beside)}

@@ -21,7 +21,7 @@ type notebook struct {
 	errors  map[string]int           // that reached an application, by text
 	last    time.Time                // of the last acknowledgement
 	longest time.Duration            // without one
-	since   map[string]bool          // kinds of faults since the last acknowledgement, and those that last
+	recent  map[string]bool          // kinds of faults since the last acknowledgement, and those that last
 	lasting map[string]int           // kinds of faults that last
 	worst   map[string]time.Duration // longest time without an acknowledgement that began or ended under a fault, by kind
 	violent int                      // violent faults that last
@@ -31,10 +31,13 @@ type notebook struct {
 func newNotebook(out io.Writer) *notebook {
 	now := time.Now()
 	return &notebook{
-		began: now, out: out, last: now, faults: map[string]int{}, errors: map[string]int{}, since: map[string]bool{},
+		began: now, out: out, last: now, faults: map[string]int{}, errors: map[string]int{}, recent: map[string]bool{},
 		lasting: map[string]int{}, worst: map[string]time.Duration{},
 	}
 }
+
+// since is the time since the beginning.
+func (n *notebook) since() time.Duration { return time.Since(n.began) }
 
 // note writes one line.
 func (n *notebook) note(format string, args ...any) {
@@ -56,9 +59,9 @@ func (n *notebook) ack() time.Duration {
 	defer n.mu.Unlock()
 	n.stalled(now)
 	n.last = now
-	clear(n.since)
+	clear(n.recent)
 	for kind := range n.lasting {
-		n.since[kind] = true
+		n.recent[kind] = true
 	}
 	return now.Sub(n.began)
 }
@@ -67,11 +70,11 @@ func (n *notebook) ack() time.Duration {
 func (n *notebook) stalled(now time.Time) {
 	gap := now.Sub(n.last)
 	n.longest = max(n.longest, gap)
-	for kind := range n.since {
+	for kind := range n.recent {
 		n.worst[kind] = max(n.worst[kind], gap)
 	}
-	if gap > 5*time.Second {
-		n.write("nothing was acknowledged for %.1f s; faults: %s", gap.Seconds(), strings.Join(slices.Sorted(maps.Keys(n.since)), ", "))
+	if gap > 2*time.Second {
+		n.write("nothing was acknowledged for %.1f s; faults: %s", gap.Seconds(), strings.Join(slices.Sorted(maps.Keys(n.recent)), ", "))
 	}
 }
 
@@ -82,7 +85,7 @@ func (n *notebook) begins(f fault) {
 	n.write("fault: %s", f)
 	n.faults[f.kind.name]++
 	n.lasting[f.kind.name]++
-	n.since[f.kind.name] = true
+	n.recent[f.kind.name] = true
 	if f.kind.violent {
 		n.violent++
 	}

@@ -168,6 +168,9 @@ func (r *report) print(to io.Writer) {
 	}
 	say("\n%8d  records sent\n%8d  acknowledged\n%8d  refused\n%8d  given to groups\n%8d  read at one agent", sent, h.acked, h.failed, h.consumed, h.read)
 	say("%8d  commits of a partition acknowledged\n%8d  answers about committed offsets\n%8d  answers about ends of logs", h.commits, h.watched, h.ends)
+	for _, group := range slices.Sorted(maps.Keys(h.lag)) {
+		say("%8.1f  s at most between a record's acknowledgement and group %s being given it", h.lag[group].Seconds(), group)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.counted)) {
 		say("%8d  %s", r.counted[name], name)
 	}
