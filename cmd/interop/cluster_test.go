@@ -84,7 +84,14 @@ func (c *cluster) start(t *testing.T, agents ...*member) {
 		}
 	}
 	for _, m := range agents {
-		await(t, m.name, answers("http://"+m.web+"/readyz"))
+		await(t, m.name, func(ctx context.Context) error {
+			select {
+			case <-m.exited:
+				t.Fatalf("%s ended before it was ready", m.name)
+			default:
+			}
+			return answers("http://" + m.web + "/readyz")(ctx)
+		})
 	}
 	c.balancer.await(t, "UP", agents...)
 }

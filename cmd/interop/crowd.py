@@ -11,6 +11,8 @@ import time
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
+KEYS = 97  # without keys a producer stays with a partition for a while
+
 stopped = threading.Event()
 printing = threading.Lock()
 
@@ -44,7 +46,7 @@ def produce(address, topic, rate):
     while not stopped.is_set():
         while sent < (time.monotonic() - began) * rate:
             try:
-                producer.produce(topic, str(sent), on_delivery=delivered)
+                producer.produce(topic, str(sent), key=str(sent % KEYS), on_delivery=delivered)
                 sent += 1
             except BufferError:
                 producer.poll(0.1)

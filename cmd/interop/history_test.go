@@ -59,11 +59,17 @@ func newHistory(topic string) *history {
 	}
 }
 
+// clock is how times are printed, as agents do in their logs.
+const clock = "15:04:05.000Z"
+
 // note takes an event of a member of the group, or of the producer.
 func (h *history) note(member string, e event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fail := func(format string, args ...any) { h.failures = append(h.failures, fmt.Sprintf(format, args...)) }
+	now := time.Now()
+	fail := func(format string, args ...any) {
+		h.failures = append(h.failures, now.UTC().Format(clock)+" "+fmt.Sprintf(format, args...))
+	}
 	at := place{e.Partition, e.Offset}
 	switch e.Name {
 	case "producer_send_success":
@@ -71,17 +77,17 @@ func (h *history) note(member string, e event) {
 			fail("%v was acknowledged for %q and for %q", at, old, e.Value)
 		}
 		h.acked[at] = e.Value
-		h.acks[at.partition] = append(h.acks[at.partition], time.Now())
+		h.acks[at.partition] = append(h.acks[at.partition], now)
 	case "producer_send_error":
 		fail("producer: %q: %s %s", e.Value, e.Exception, e.Message)
 	case "record_data":
 		h.read[at]++
-		h.reads[at.partition] = append(h.reads[at.partition], time.Now())
+		h.reads[at.partition] = append(h.reads[at.partition], now)
 	case "partitions_assigned", "partitions_revoked":
 		if len(e.Partitions) == 0 {
 			return // of a cooperative rebalance that changes nothing
 		}
-		h.moves = append(h.moves, fmt.Sprintf("%s %s: %s %v", time.Now().UTC().Format("15:04:05.000"), member, e.Name, e.Partitions))
+		h.moves = append(h.moves, fmt.Sprintf("%s %s: %s %v", now.UTC().Format(clock), member, e.Name, e.Partitions))
 		n := len(e.Partitions)
 		if e.Name == "partitions_revoked" {
 			n = -n

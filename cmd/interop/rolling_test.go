@@ -12,7 +12,7 @@ import (
 func TestRollingRestartIsNotNoticed(t *testing.T) {
 	c := newCluster(t, "bucket:")
 	c.start(t, c.plan(t, 3)...)
-	crowd := newCrowd(t, c.addr())
+	crowd := newCrowd(t, c.addr(), "java", "librdkafka", "kgo")
 	crowd.undisturbed(t, func() { c.roll(t, crowd) })
 	crowd.stop(t, c.addr())
 }
