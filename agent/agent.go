@@ -82,6 +82,7 @@ func (a *Agent) build(ctx context.Context) (err error) {
 	if a.others, err = openNeighbours(ctx, a.cfg, a.ground, a.log, reg); err != nil {
 		return err
 	}
+	a.register(reg)
 	return a.settle(ctx, reg)
 }
 

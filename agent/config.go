@@ -39,6 +39,8 @@ type Config struct {
 	Topics  topics.Config
 	Group   group.Config
 	Upkeep  upkeep.Config
+
+	earlier int // lives of this process before, see Live
 }
 
 // autoHTTP is usualHTTP, or a free port if another agent of this machine has that.

@@ -45,6 +45,7 @@ func Live(ctx context.Context, cfg Config, log *slog.Logger) error {
 				"peer", a.others.address, "times", short, "pause", pause)
 			sleep(ctx, pause)
 		}
+		cfg.earlier++
 		a, err = reopen(ctx, cfg, log)
 	}
 	if ctx.Err() != nil { // told to stop before anything was accepted
