@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -29,6 +30,13 @@ func (a *alive) last(session state.UUID) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.heard[session]
+}
+
+// forget drops everybody who was not heard of within limit.
+func (a *alive) forget(now time.Time, limit time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.heard, func(_ state.UUID, at time.Time) bool { return now.Sub(at) > limit })
 }
 
 // list is everybody heard of within limit; who was not is forgotten.

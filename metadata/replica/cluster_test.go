@@ -1,11 +1,13 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +22,8 @@ import (
 // cluster is several replicas over one bucket and one network, in a synctest bubble: time is virtual.
 type cluster struct {
 	*world
-	net *network
+	net   *network
+	delay time.Duration // of every request to the bucket, for nodes that are added from now on
 }
 
 // node is one agent's replica with its session.
@@ -28,9 +31,22 @@ type node struct {
 	*process
 	name string
 	id   state.UUID
+	cfg  replica.Config
 	who  *metadata.Session
 	over chan error // what the session's Run answered
 	gate *gate      // its way to the bucket
+
+	warned *warnings
+}
+
+// warnings counts the lines of a log that call for attention.
+type warnings struct{ count atomic.Int64 }
+
+func (w *warnings) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("level=WARN")) || bytes.Contains(b, []byte("level=ERROR")) {
+		w.count.Add(1)
+	}
+	return len(b), nil
 }
 
 // inCluster runs a test in virtual time.
@@ -52,26 +68,39 @@ func (c *cluster) add(name, zone string) *node {
 // addSilently starts a replica without a session.
 func (c *cluster) addSilently(name, zone string, change func(*replica.Config)) *node {
 	c.t.Helper()
+	n := c.prepare(name, zone, change)
+	c.start(n)
+	return n
+}
+
+// prepare makes a node that is to be started.
+func (c *cluster) prepare(name, zone string, change func(*replica.Config)) *node {
 	cfg := c.config()
 	cfg.Leader.Agent, cfg.Leader.Address, cfg.Zone = name, name, zone
 	if change != nil {
 		change(&cfg)
 	}
-	way := &gate{Store: c.store}
-	j, err := object.Open(c.t.Context(), way, c.keys)
-	must(c.t, err)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(testLog{c.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", name)
+	return &node{
+		process: &process{session: cfg.Leader.Session, ended: make(chan struct{})}, name: name, id: cfg.Leader.Session, cfg: cfg,
+		gate: &gate{Store: c.store, delay: c.delay}, warned: &warnings{},
 	}
-	r, err := replica.Open(c.t.Context(), cfg, j, object.NewImages(way, c.keys), wires{c.net, name}, log, nil)
+}
+
+// start opens and runs a node's replica.
+func (c *cluster) start(n *node) {
+	c.t.Helper()
+	j, err := object.Open(c.t.Context(), n.gate, c.keys)
 	must(c.t, err)
-	n := &node{process: &process{Replica: r, session: cfg.Leader.Session, ended: make(chan struct{})}, name: name, id: cfg.Leader.Session, gate: way}
+	log := slog.New(slog.NewTextHandler(n.warned, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(io.MultiWriter(n.warned, testLog{c.t}), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.name)
+	}
+	n.Replica, err = replica.Open(c.t.Context(), n.cfg, j, object.NewImages(n.gate, c.keys), wires{c.net, n.name}, log, nil)
+	must(c.t, err)
 	c.net.mu.Lock()
-	c.net.nodes[name] = r.Server()
+	c.net.nodes[n.name] = n.Server()
 	c.net.mu.Unlock()
-	n.start(c.t)
-	return n
+	n.process.start(c.t)
 }
 
 type testLog struct{ t *testing.T }
@@ -182,14 +211,21 @@ func waitClosed(t *testing.T, n *node, id state.UUID) time.Duration {
 // gate is a store that can be shut: requests then wait until it opens, or their time is over.
 type gate struct {
 	objectstore.Store
-	mu   sync.Mutex
-	shut chan struct{} // nil: open
+	delay time.Duration // of every request; set before there are any
+	asked atomic.Int64  // requests
+
+	mu      sync.Mutex
+	shut    chan struct{} // nil: open
+	swallow bool          // while it is shut, what is put lands, and only the answer never comes
+	deny    error         // answered to every request
 }
 
-func (g *gate) close() {
+func (g *gate) close() { g.closeFor(false) }
+
+func (g *gate) closeFor(answers bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.shut = make(chan struct{})
+	g.shut, g.swallow = make(chan struct{}), answers
 }
 
 func (g *gate) open() {
@@ -199,16 +235,26 @@ func (g *gate) open() {
 	g.shut = nil
 }
 
-func (g *gate) pass(ctx context.Context) error {
+func (g *gate) refuse(err error) {
 	g.mu.Lock()
-	shut := g.shut
+	defer g.mu.Unlock()
+	g.deny = err
+}
+
+func (g *gate) pass(ctx context.Context) error {
+	g.asked.Add(1)
+	if g.delay > 0 {
+		time.Sleep(g.delay)
+	}
+	g.mu.Lock()
+	shut, deny := g.shut, g.deny
 	g.mu.Unlock()
 	if shut == nil {
-		return nil
+		return deny
 	}
 	select {
 	case <-shut:
-		return nil
+		return deny
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -222,8 +268,17 @@ func (g *gate) Get(ctx context.Context, key string, r objectstore.Range) (object
 }
 
 func (g *gate) Put(ctx context.Context, key string, body objectstore.Body, c objectstore.Condition) (objectstore.Version, error) {
+	g.mu.Lock()
+	swallow := g.shut != nil && g.swallow
+	g.mu.Unlock()
+	if swallow {
+		_, _ = g.Store.Put(ctx, key, body, c)
+	}
 	if err := g.pass(ctx); err != nil {
 		return "", err
+	}
+	if swallow {
+		return "", errBroken
 	}
 	return g.Store.Put(ctx, key, body, c)
 }

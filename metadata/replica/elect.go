@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -24,8 +25,9 @@ const (
 	rememberedFences = 8
 	fenceWindow      = 30 * time.Second
 	maxBackoff       = 10 * time.Second
-	maxSurvey        = 64 // peers that are asked before an election
-	handovers        = 20 // attempts at a fence behind a leader that asked for one and still appends
+	maxSurvey        = 64          // peers that are asked before an election
+	standPause       = time.Second // after a candidacy that could not be carried out
+	handovers        = 20          // attempts at a fence behind a leader that asked for one and still appends
 )
 
 // rank orders the agents of a term: the lowest stands first. It is the same everywhere, and another order in every term.
@@ -49,11 +51,15 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 	if f.since.IsZero() {
 		f.since, f.next = now, now
 		f.hold = f.backoff(now)
+		if p.term > 0 && p.leader.Session != r.cfg.Leader.Session {
+			r.say(slog.LevelInfo, "the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent,
+				"address", p.leader.Address, "since", p.term)
+		}
 	}
 	if now.Before(f.next) {
 		return false, nil
 	}
-	f.next = now.Add(rankPause / 2)
+	f.next = now.Add(min(max(now.Sub(f.since)/8, rankPause/2), 2*r.cfg.Beat)) // a bucket that is away keeps everybody asking for long
 	v := f.survey(ctx, p)
 	switch {
 	case v.better != "": // somebody has seen a newer fence: it is in the journal
@@ -70,7 +76,8 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 			return false, err
 		}
 	}
-	return r.at.Load() == p && !time.Now().Before(f.since.Add(wait)), nil
+	now = time.Now()
+	return r.at.Load() == p && !now.Before(f.since.Add(wait)) && !now.Before(r.rest), nil
 }
 
 // lookAround reads the journal now and then for an agent that reaches hardly anybody: it may find another leader there, or agents
@@ -136,14 +143,15 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 		v.ahead = len(peers)
 	}
 	v.isolated = 2*int(silent.Load()) > len(peers)
+	freshest := r.cfg.Patience
 	for i, a := range answers {
 		switch {
 		case a.Session.IsZero():
 			continue
 		case a.Term > p.term:
 			v.better = peers[i].Peer
-		case a.Term == p.term && a.Heard >= 0 && a.Heard <= r.cfg.Patience:
-			v.hearing = peers[i].Peer
+		case a.Term == p.term && a.Heard >= 0 && a.Heard <= freshest: // the leader itself, if it answers
+			v.hearing, freshest = peers[i].Peer, a.Heard
 		}
 		if !peers[i].Leaving && rank(p.term, a.Session) < own {
 			v.ahead++
@@ -204,6 +212,7 @@ func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 		return nil
 	}
 	if r.over(r.cfg.Leader.Session) {
+		r.rest = time.Now().Add(standPause)
 		return nil // this agent counts as dead, and is about to find out
 	}
 	err := r.fence(ctx)
@@ -213,7 +222,7 @@ func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 		}
 	}
 	switch {
-	case errors.Is(err, journal.ErrBehind), err == nil && !r.at.Load().leading:
+	case errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrTrimmed), err == nil && !r.at.Load().leading:
 		return nil
 	case err != nil:
 		return err
@@ -224,10 +233,12 @@ func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 
 // gaveUp ends a candidacy that failed: fatal errors end the replica, the others are tried again.
 func (r candidate) gaveUp(ctx context.Context, err error) error {
+	err = r.renew(ctx, err)
 	if err == nil || fatal(err) || ctx.Err() != nil {
 		return err
 	}
-	r.log.Warn("no metadata leader, and this agent could not take the lead; trying again", "error", err)
+	r.say(slog.LevelWarn, "no metadata leader, and this agent could not take the lead; trying again", "error", err)
+	r.rest = time.Now().Add(standPause)
 	return nil
 }
 

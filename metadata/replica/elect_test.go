@@ -1,13 +1,21 @@
 package replica_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/journal/object"
+	"github.com/leat-stream/leat/metadata/replica"
+	"github.com/leat-stream/leat/metadata/state"
+	"github.com/leat-stream/leat/objectstore"
 )
 
 func TestADeadLeaderIsReplacedAndCommandsGoOn(t *testing.T) {
@@ -168,6 +176,199 @@ func TestARestartedAgentGetsItsNodeBackSoon(t *testing.T) {
 			}
 			nodes = append(nodes[1:], n)
 			must(t, n.do(t, fmt.Sprintf("topic-%d", n.id[15])))
+		}
+	})
+}
+
+// fences counts the terms in the journal.
+func (c *cluster) fences() (n int) {
+	j, err := object.Open(c.t.Context(), c.store, c.keys)
+	must(c.t, err)
+	for e, err := range j.Read(c.t.Context(), 1) {
+		must(c.t, err)
+		if e.Kind == journal.KindFence {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAgentsThatStartTogetherElectOnce(t *testing.T) {
+	for _, agents := range []int{2, 3, 20} {
+		for _, delay := range []time.Duration{0, 40 * time.Millisecond, 400 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%d agents, %v to the bucket", agents, delay), func(t *testing.T) {
+				inCluster(t, func(t *testing.T, c *cluster) {
+					c.delay = delay
+					start := func() []*node {
+						nodes := make([]*node, agents)
+						var wg sync.WaitGroup
+						for i := range nodes {
+							nodes[i] = c.prepare(fmt.Sprintf("n%d", i), "", nil)
+							wg.Go(func() {
+								time.Sleep(time.Duration(i%7) * 3 * time.Millisecond)
+								c.start(nodes[i])
+								nodes[i].openSession(t, "")
+							})
+						}
+						wg.Wait()
+						leader(t, nodes...)
+						time.Sleep(time.Minute)
+						return nodes
+					}
+					nodes := start()
+					if n := c.fences(); n > 2 {
+						t.Errorf("a new cluster took %d elections", n)
+					}
+					before := c.fences()
+					for _, n := range nodes {
+						c.kill(n)
+					}
+					start()
+					if n := c.fences() - before; n > 2 {
+						t.Errorf("a restart of all took %d elections", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestALeaderThatFindsItsEntryTrimmedStepsDown(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		small := func(cfg *replica.Config) { cfg.SnapshotBytes = 300 }
+		var nodes []*node
+		for _, name := range []string{"a", "b"} {
+			n := c.addSilently(name, "", small)
+			n.openSession(t, "")
+			nodes = append(nodes, n)
+		}
+		first := leader(t, nodes...)
+		second := others(first, nodes...)[0]
+		c.freeze(first)
+		first.gate.closeFor(true)
+		slot := first.index(t) + 1
+		stuck := make(chan error, 1)
+		go func() { stuck <- first.do(t, "stuck") }()
+		for i := range 30 {
+			must(t, second.do(t, fmt.Sprintf("topic-%d", i)))
+			time.Sleep(time.Second)
+		}
+		if _, boundary := c.snapshot(); boundary <= slot {
+			t.Fatalf("the journal is trimmed to %d only, its entry is %d: the test shows nothing", boundary, slot)
+		}
+		first.gate.open()
+		c.thaw(first)
+		if err := <-stuck; err != nil && !errors.Is(err, metadata.ErrSessionClosed) {
+			t.Error(err)
+		}
+		select {
+		case <-first.ended:
+			t.Fatalf("it ended: %v", first.err)
+		default:
+		}
+		for _, n := range nodes {
+			if got := n.topics(t, metadata.Fresh()); len(got) != 31 {
+				t.Errorf("%s sees %d topics", n.name, len(got))
+			}
+		}
+	})
+}
+
+func TestACandidateThatDiffersBeginsAnew(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		var nodes []*node
+		for _, name := range []string{"a", "b"} {
+			n := c.addSilently(name, "", func(cfg *replica.Config) { cfg.CheckEvery = 1 })
+			n.openSession(t, "")
+			nodes = append(nodes, n)
+		}
+		first := leader(t, nodes...)
+		other := others(first, nodes...)[0]
+		c.net.mu.Lock()
+		c.net.tamper = func(to string, e *journal.Entry) {
+			if to == other.name {
+				e.Body = bytes.ReplaceAll(bytes.Clone(e.Body), []byte("good"), []byte("evil"))
+			}
+		}
+		c.net.mu.Unlock()
+		must(t, first.do(t, "good"))
+		time.Sleep(time.Second)
+		c.sever(first, other, true)
+		must(t, first.do(t, "next")) // with the hash that tells, and nobody pushes it
+		c.kill(first)
+		c.sever(first, other, false)
+		must(t, other.do(t, "last"))
+		if got := other.topics(t, metadata.Fresh()); !slices.Equal(got, []string{"good", "last", "next"}) {
+			t.Errorf("it has %v", got)
+		}
+	})
+}
+
+func TestAnAgentThatIsDeniedTheBucketTriesAndComplainsNowAndThen(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		for _, n := range rest {
+			n.gate.refuse(objectstore.ErrDenied)
+		}
+		c.kill(first)
+		time.Sleep(10 * time.Minute)
+		for _, n := range rest {
+			if lines := n.warned.count.Load(); lines == 0 || lines > 25 {
+				t.Errorf("%s logged %d lines in 10 minutes", n.name, lines)
+			}
+			n.gate.refuse(nil)
+		}
+		began := time.Now()
+		must(t, rest[0].do(t, "after"))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("after permission came back, a command took %v", took)
+		}
+	})
+}
+
+func TestAReplicaStopsAtOnceThoughTheBucketHangs(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		first := leader(t, nodes...)
+		rest := others(first, nodes...)
+		for _, n := range nodes {
+			n.gate.close()
+		}
+		go func() { _ = first.do(t, "stuck") }()
+		go func() { _ = rest[0].Ask(t.Context(), metadata.Fresh(), func(state.Reader) {}) }()
+		time.Sleep(time.Second)
+		began := time.Now()
+		c.kill(first)
+		time.Sleep(2 * time.Second) // the others stand, in vain
+		began = began.Add(2 * time.Second)
+		c.kill(rest[0])
+		c.kill(rest[1])
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("stopping took %v", took)
+		}
+	})
+}
+
+func TestALeaderKilledAgainAndAgainIsReplaced(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+		for i := range 12 {
+			first := leader(t, nodes...)
+			c.kill(first)
+			nodes = others(first, nodes...)
+			began := time.Now()
+			must(t, nodes[0].do(t, fmt.Sprintf("topic-%d", i)))
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("after the leader was killed for the %dth time a command took %v", i+1, took)
+			}
+			nodes = append(nodes, c.add(first.name, ""))
+		}
+		for _, n := range nodes {
+			if got := n.topics(t, metadata.Fresh()); len(got) != 12 {
+				t.Errorf("%s sees %d topics", n.name, len(got))
+			}
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -65,8 +66,10 @@ func (f *feed) noteFailure(p *position, address string, err error) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
+	now := time.Now()
 	f.mu.Lock()
-	f.failed[address] = time.Now()
+	maps.DeleteFunc(f.failed, func(_ string, at time.Time) bool { return now.Sub(at) > avoidFailed })
+	f.failed[address] = now
 	if f.prefer == address {
 		f.prefer = ""
 	}
@@ -76,7 +79,7 @@ func (f *feed) noteFailure(p *position, address string, err error) {
 	case errors.Is(err, ErrRefused), errors.Is(err, errNotThere):
 		f.r.net.leader.refuse(p.term)
 	default:
-		f.r.net.leader.block(time.Now())
+		f.r.net.leader.block(now)
 	}
 	f.r.log.Debug("stream of metadata ended", "upstream", address, "error", err)
 	select {
@@ -155,8 +158,10 @@ func (f *feed) stream(ctx context.Context, p *position, address string) error {
 	defer context.AfterFunc(p.ctx, cancel)()
 	opening := time.AfterFunc(r.cfg.Patience, cancel)
 	s, err := r.net.peers.Follow(ctx, address, Follow{Session: r.cfg.Leader.Session, From: r.applied.Load() + 1})
-	if !opening.Stop() && err == nil {
-		s.Close()
+	if !opening.Stop() {
+		if err == nil {
+			s.Close()
+		}
 		return errSilent
 	}
 	if err != nil {
@@ -190,7 +195,7 @@ func (f *feed) stream(ctx context.Context, p *position, address string) error {
 		silence.Reset(r.cfg.Patience)
 		if push.Heard >= 0 {
 			r.net.leader.hear(push.Term, time.Now().Add(-push.Heard))
-		} else if address == p.leader.Address && push.Term <= p.term {
+		} else if address == p.leader.Address && push.Term == p.term { // below: its fence has landed, and it does not know yet
 			return errNotThere
 		}
 		if push.Entry == nil && !push.Missing {

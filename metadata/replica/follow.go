@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type follower struct {
 	looked time.Time     // when the journal was last read for want of anybody to ask
 	since  time.Time     // the leader is suspected since then; zero: it is not
 	hold   time.Duration // no election so soon after since
+	behind uint64        // newest index that upstream counts on being read from the journal
+	retry  time.Time     // when it is read again, after it could not be
 }
 
 // tip is an index that nothing was committed beyond when it was asked for.
@@ -77,7 +80,9 @@ func (r *owner) follow(ctx context.Context) (*takeover, error) {
 		case <-f.feed.trouble:
 			stand, err = f.watch(ctx)
 		case <-tick.C:
-			stand, err = f.watch(ctx)
+			if stand, err = f.watch(ctx); err == nil && !stand {
+				err = f.fillGap(ctx)
+			}
 		}
 		if err = f.mend(ctx, err); err != nil || stand {
 			return nil, err
@@ -89,20 +94,42 @@ func (r *owner) follow(ctx context.Context) (*takeover, error) {
 // read now is read again later. Everything else ends the replica.
 func (f *follower) mend(ctx context.Context, err error) error {
 	r := f.r
+	err = r.renew(ctx, err)
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
-	case errors.Is(err, state.ErrDiverged) && r.reloaded != r.applied.Load():
-		r.log.Error("this agent's metadata differ from the leader's; beginning anew from the snapshot", "error", err)
-		r.metrics.diverged.Inc()
-		r.reloaded = r.applied.Load()
-		return f.mend(ctx, r.reload(ctx))
 	case fatal(err):
 		return err
 	}
-	r.log.Warn("journal cannot be read now; trying again", "error", err)
+	r.say(slog.LevelWarn, "journal cannot be read now; trying again", "error", err)
 	f.next = time.Now().Add(r.cfg.Beat)
 	return nil
+}
+
+// renew throws a state that differs from the leader's away, once at any place, and begins anew from the snapshot. Other errors it
+// answers as they are.
+func (r *owner) renew(ctx context.Context, err error) error {
+	if !errors.Is(err, state.ErrDiverged) || r.reloaded == r.applied.Load() || ctx.Err() != nil {
+		return err
+	}
+	r.log.Error("this agent's metadata differ from the leader's; beginning anew from the snapshot", "error", err)
+	r.metrics.diverged.Inc()
+	r.reloaded = r.applied.Load()
+	r.snap.Drop() // what differs must not be published
+	return r.reload(ctx)
+}
+
+// saidFor is for how long trouble that lasts is not mentioned again.
+const saidFor = time.Minute
+
+// say logs what may go on for long: once in a while at the level, otherwise for those who look for details.
+func (r *owner) say(level slog.Level, message string, args ...any) {
+	if now := time.Now(); now.Sub(r.said[message]) >= saidFor {
+		r.said[message] = now
+	} else {
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, message, args...)
 }
 
 // fatal tells the errors that waiting does not mend.
@@ -131,14 +158,30 @@ func (f *follower) leave() {
 func (f *follower) pushed(ctx context.Context, p Push) error {
 	r := f.r
 	next := r.applied.Load() + 1
-	var err error
 	switch {
-	case p.Missing && p.Applied >= next, p.Entry != nil && p.Entry.Index > next:
-		err = r.bounded(ctx, r.catchUp)
+	case p.Missing && p.Applied >= next:
+		f.behind = max(f.behind, p.Applied)
+		return f.fillGap(ctx)
+	case p.Entry != nil && p.Entry.Index > next:
+		f.behind = max(f.behind, p.Entry.Index)
+		return f.fillGap(ctx)
 	case p.Entry != nil && p.Entry.Index == next:
-		err = r.take(*p.Entry)
-	default:
+		err := r.take(*p.Entry)
+		f.serve()
+		return err
+	}
+	return nil
+}
+
+// fillGap reads what upstream does not send, and will not send again, until that succeeds.
+func (f *follower) fillGap(ctx context.Context) error {
+	r := f.r
+	if f.behind <= r.applied.Load() || time.Now().Before(f.retry) {
 		return nil
+	}
+	err := r.bounded(ctx, r.catchUp)
+	if err != nil {
+		f.retry = time.Now().Add(r.cfg.Beat)
 	}
 	f.serve()
 	return err
@@ -202,19 +245,19 @@ func (f *follower) foundTip(ctx context.Context, t tip) error {
 	f.asked = nil
 	switch {
 	case fatal(t.err):
-		release(waiters, t.err)
+		release(waiters, 0, t.err)
 		return t.err
 	case t.err != nil:
-		release(waiters, t.err)
+		release(waiters, 0, t.err)
 		return nil
 	case t.behind: // what is read now has everything that was committed when they asked
 		err := r.bounded(ctx, r.catchUp)
 		if err != nil && !fatal(err) {
-			release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
+			release(waiters, 0, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
 			f.serve()
 			return nil
 		}
-		release(waiters, err)
+		release(waiters, r.applied.Load(), err)
 		f.serve()
 		return err
 	}
@@ -229,7 +272,7 @@ func (f *follower) serve() {
 	kept := f.await[:0]
 	for _, a := range f.await {
 		if a.index <= applied {
-			release(a.waiters, nil)
+			release(a.waiters, a.index, nil)
 			continue
 		}
 		if a.waiters = dropGone(a.waiters); len(a.waiters) > 0 {

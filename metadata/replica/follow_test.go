@@ -188,3 +188,77 @@ func TestAReplicaThatDiffersBeginsAnew(t *testing.T) {
 		}
 	})
 }
+
+// upstream is the node that n follows now.
+func (c *cluster) upstream(n *node, nodes ...*node) *node {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	for _, other := range nodes {
+		if s := c.net.feeds[[2]string{other.name, n.name}]; s != nil && s.ctx.Err() == nil {
+			return other
+		}
+	}
+	return nil
+}
+
+// breakStream breaks the connection by which n follows another node. Both may connect anew.
+func (c *cluster) breakStream(n, upstream *node) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.net.feeds[[2]string{upstream.name, n.name}].cancel()
+}
+
+func TestAgentsOfAZoneDoNotFollowEachOtherAfterTheirStreamBreaks(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		first := c.add("lead", "x")
+		var nodes []*node
+		for i := range 4 {
+			nodes = append(nodes, c.add(fmt.Sprintf("n%d", i), "y"))
+		}
+		time.Sleep(10 * time.Second)
+		for round := range 20 {
+			for _, n := range nodes {
+				if c.upstream(n, first) == first {
+					c.breakStream(n, first)
+				}
+			}
+			time.Sleep(200 * time.Millisecond) // they follow again
+			for i, n := range nodes {
+				began := time.Now()
+				must(t, n.do(t, fmt.Sprintf("topic-%d-%d", round, i)))
+				if took := time.Since(began); took > time.Second {
+					t.Fatalf("round %d: a command took %v while %s followed nobody who follows the leader", round, took, n.name)
+				}
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if !first.Leading() {
+			t.Error("the leader was replaced")
+		}
+	})
+}
+
+func TestAFollowerReadsAGapOnceTheBucketIsBack(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		small := func(cfg *replica.Config) { cfg.SnapshotBytes = 300 }
+		first := c.addSilently("a", "", small)
+		first.openSession(t, "")
+		late := c.addSilently("b", "", small)
+		c.freeze(late)
+		late.gate.close()
+		for i := range 40 {
+			must(t, first.do(t, fmt.Sprintf("topic-%d", i)))
+			time.Sleep(time.Second)
+		}
+		c.kill(first)
+		first = c.addSilently("a", "", small) // it begins from a snapshot: what is older it cannot push
+		first.openSession(t, "")
+		c.thaw(late)
+		time.Sleep(time.Minute)
+		late.gate.open()
+		time.Sleep(5 * time.Second)
+		if got, want := late.index(t), first.index(t); got != want {
+			t.Errorf("5 s after the bucket is back, in a cluster at rest, it has applied %d entries of %d", got, want)
+		}
+	})
+}

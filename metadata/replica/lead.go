@@ -23,14 +23,14 @@ var errDeposed = errors.New("another agent took the lead of the journal")
 
 // deposed is errDeposed for one without peers, to whom it is the end.
 func (r *Replica) deposed(format string, args ...any) error {
-	detail := fmt.Sprintf(format, args...)
+	detail := fmt.Errorf(format, args...)
 	if r.net.peers == nil {
-		return fmt.Errorf("%w (%s)", metadata.ErrFenced, detail)
+		return fmt.Errorf("%w (%w)", metadata.ErrFenced, detail)
 	}
-	return fmt.Errorf("%w (%s)", errDeposed, detail)
+	return fmt.Errorf("%w (%w)", errDeposed, detail)
 }
 
-// lead is the owner's loop while this replica leads. Each round takes everybody who waits at its beginning: the commands
+// run is the owner's loop while this replica leads. Each round takes everybody who waits at its beginning: the commands
 // become one entry, and the append, begun after the fresh readers asked, is their proof too (rule R1). A round with fresh
 // readers only proves the tip instead. At most one append is outstanding, and none while a tip is proven.
 func (r *leader) run(ctx context.Context) error {
@@ -54,7 +54,7 @@ func (r *leader) run(ctx context.Context) error {
 				r.mu.Lock()
 				image, trimmed := r.st.Image(), r.st.Reader().TrimmedThrough()
 				r.mu.Unlock()
-				r.snap.Take(image, trimmed, r.isFence)
+				r.snap.Take(image, trimmed, r.fencesOf(r.st))
 				continue
 			case t := <-r.in.takeovers:
 				t.answer(true) // it leads already
@@ -85,7 +85,7 @@ func (r *leader) round(ctx context.Context, calls []*call, waiters []*waiter) er
 		r.pending = waiters
 		return err
 	}
-	release(waiters, nil)
+	release(waiters, r.applied.Load(), nil)
 	return nil
 }
 
@@ -173,16 +173,22 @@ func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) e
 	return nil
 }
 
-// appendFailed tells the calls what is known: fenced means that nothing of the entry was or will be committed (J1).
+// appendFailed tells the calls what is known: fenced means that nothing of the entry was or will be committed (J1). The term is over
+// then, and also if the outcome is unknown; nothing but that happened if the entry was too large.
 func (r *leader) appendFailed(index uint64, calls []*call, err error) error {
-	verdict := error(metadata.ErrUnknown)
-	if errors.Is(err, journal.ErrFenced) {
-		verdict = errElsewhere
-		err = r.deposed("its fence or entry took journal index %d", index)
-	} else {
+	verdict, over := error(metadata.ErrUnknown), true
+	switch {
+	case errors.Is(err, journal.ErrFenced):
+		verdict, err = errElsewhere, r.deposed("its fence or entry took journal index %d", index)
+	case errors.Is(err, journal.ErrTooLarge):
+		verdict, over = fmt.Errorf("%w: %w: %w", metadata.ErrNotApplied, metadata.ErrTooLarge, err), false
+		err = nil
+	case r.net.peers != nil && errors.Is(err, journal.ErrUnknown) && !fatal(err): // it was trimmed meanwhile: others lead, and have led for long
+		err = r.deposed("what became of journal entry %d is unknown: %w", index, err)
+	default:
 		err = fmt.Errorf("append journal entry %d: %w", index, err)
 	}
-	if r.net.peers != nil {
+	if r.net.peers != nil || !over {
 		for _, c := range calls {
 			c.fail(verdict)
 		}
@@ -202,15 +208,15 @@ func (r *leader) proveTip(ctx context.Context, waiters []*waiter) error {
 	err := r.journal.Tip(ctx, r.applied.Load())
 	switch {
 	case err == nil:
-		release(waiters, nil)
+		release(waiters, r.applied.Load(), nil)
 		return nil
 	case errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrTrimmed):
 		r.pending = waiters // whoever leads now will answer them
 		return r.deposed("found beyond journal index %d", r.applied.Load())
 	case errors.Is(err, journal.ErrNoHead), errors.Is(err, journal.ErrMismatch):
-		release(waiters, err)
+		release(waiters, 0, err)
 		return err
 	}
-	release(waiters, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
+	release(waiters, 0, fmt.Errorf("%w: %w", metadata.ErrUnavailable, err))
 	return nil
 }

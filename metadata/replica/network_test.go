@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,13 +20,14 @@ type network struct {
 	cut    map[[2]string]bool
 	pushed map[[2]string]int                 // entries from one node to another
 	calls  map[string]int                    // by "method from to"
+	feeds  map[[2]string]*stream             // the newest from one node to another
 	tamper func(to string, e *journal.Entry) // nil: entries arrive as they were sent
 }
 
 func newNetwork() *network {
 	return &network{
 		nodes: map[string]*replica.Server{}, frozen: map[string]chan struct{}{}, cut: map[[2]string]bool{},
-		pushed: map[[2]string]int{}, calls: map[string]int{},
+		pushed: map[[2]string]int{}, calls: map[string]int{}, feeds: map[[2]string]*stream{},
 	}
 }
 
@@ -153,6 +155,9 @@ func (w wires) Follow(ctx context.Context, address string, f replica.Follow) (re
 	st := &stream{w: w, address: address, pushes: make(chan replica.Push, 16), beats: make(chan replica.Beat, 16)}
 	ctx, stop := context.WithCancel(ctx)
 	st.ctx, st.cancel = w.until(ctx, address), stop
+	w.net.mu.Lock()
+	w.net.feeds[[2]string{address, w.self}] = st
+	w.net.mu.Unlock()
 	go func() {
 		defer stop()
 		_ = s.Follow(st.ctx, f, func() (replica.Beat, error) {
@@ -209,3 +214,15 @@ func (s *stream) Recv() (replica.Push, error) {
 }
 
 func (s *stream) Close() { s.cancel() }
+
+// asked counts the calls of a method, by anybody of anybody.
+func (n *network) asked(method string) (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for call, times := range n.calls {
+		if strings.HasPrefix(call, method+" ") {
+			count += times
+		}
+	}
+	return count
+}

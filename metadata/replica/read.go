@@ -20,14 +20,16 @@ var errTipPatience = errors.New("the journal did not answer in time")
 
 // waiter is one reader who wants proof of freshness.
 type waiter struct {
-	ctx  context.Context
-	err  error
-	done chan struct{} // closed once err is set
+	ctx   context.Context
+	index uint64 // proven: nothing was committed beyond it when the reader asked
+	err   error
+	done  chan struct{} // closed once index or err is set
 }
 
-func release(waiters []*waiter, err error) {
+// release tells the waiters that index is fresh enough for them, or why none is known.
+func release(waiters []*waiter, index uint64, err error) {
 	for _, w := range waiters {
-		w.err = err
+		w.index, w.err = index, err
 		close(w.done)
 	}
 }
@@ -87,6 +89,9 @@ func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Re
 
 // doHere has the owner commit the commands, as the leader.
 func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state.Result, error) {
+	if ctx.Err() != nil { // select would choose at random
+		return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
+	}
 	c := &call{commands: commands, done: make(chan struct{})}
 	select {
 	case r.in.calls <- c:
@@ -222,43 +227,58 @@ func (r *Replica) reach(ctx context.Context, index uint64) error {
 
 // Ask implements metadata.Service.
 func (r *Replica) Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error {
-	switch {
-	case f.IsFresh():
-		if err := r.proveFresh(ctx); err != nil {
-			return err
-		}
-	default:
-		if err := r.reach(ctx, f.Index()); err != nil {
+	index := f.Index()
+	if f.IsFresh() {
+		var err error
+		if index, err = r.proveFresh(ctx); err != nil {
 			return err
 		}
 	}
-	select {
-	case <-r.dead:
-		return r.stopped()
-	default:
+	for {
+		if err := r.reach(ctx, index); err != nil {
+			return err
+		}
+		select {
+		case <-r.dead:
+			return r.stopped()
+		default:
+		}
+		if r.look(index, read) {
+			return nil
+		}
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	read(r.st.Reader())
-	return nil
 }
 
-func (r *Replica) proveFresh(ctx context.Context) error {
+// look lets read look at the state, unless index is not applied to it: one that differed from the leader's has just been
+// thrown away, and the new one begins earlier.
+func (r *Replica) look(index uint64, read func(state.Reader)) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	reader := r.st.Reader()
+	if reader.Index() < index {
+		return false
+	}
+	read(reader)
+	return true
+}
+
+// proveFresh answers an index that nothing was committed beyond at a moment after the call began (rule R1).
+func (r *Replica) proveFresh(ctx context.Context) (uint64, error) {
 	w := &waiter{ctx: ctx, done: make(chan struct{})}
 	select {
 	case r.in.fresh <- w:
 	case <-r.dead:
-		return r.stopped()
+		return 0, r.stopped()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", metadata.ErrUnavailable, context.Cause(ctx))
+		return 0, fmt.Errorf("%w: %w", metadata.ErrUnavailable, context.Cause(ctx))
 	}
 	select {
 	case <-w.done:
-		return w.err
+		return w.index, w.err
 	case <-r.dead:
-		return r.stopped()
+		return 0, r.stopped()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", metadata.ErrUnavailable, context.Cause(ctx))
+		return 0, fmt.Errorf("%w: %w", metadata.ErrUnavailable, context.Cause(ctx))
 	}
 }
 

@@ -106,7 +106,9 @@ type owner struct {
 	isolated  bool         // when they were last asked, most of the others said nothing
 	images    snapshot.Images
 	snap      *snapshot.Writer
-	reloaded  uint64 // applied index at which a diverged state was last thrown away
+	reloaded  uint64               // applied index at which a diverged state was last thrown away
+	rest      time.Time            // no candidacy before: the last one could not be carried out
+	said      map[string]time.Time // when each message about lasting trouble was last logged
 }
 
 // inbox is where callers wait for the owner.
@@ -178,7 +180,7 @@ func Open(
 		hub: newHub(cfg.WatchChanges),
 		net: &network{peers: peers, recent: newRecent(), alive: newAlive(), leader: newContact()},
 	}
-	r.own = &owner{Replica: r, images: images}
+	r.own = &owner{Replica: r, images: images, said: make(map[string]time.Time)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
 	err := r.own.load(ctx)
 	if err != nil {
@@ -279,10 +281,14 @@ func (r *Replica) healthy(patience time.Duration) time.Duration {
 	return 0
 }
 
-func (r *Replica) isFence(index uint64) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.st.Reader().Fence(index)
+// fencesOf tells which entries that are applied to st are fences. It does so also after another state has taken its place,
+// which may know less.
+func (r *Replica) fencesOf(st *state.State) func(index uint64) bool {
+	return func(index uint64) bool {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return st.Reader().Fence(index)
+	}
 }
 
 // stopped answers why the replica no longer serves.

@@ -26,6 +26,11 @@ func (s *Server) Status() Status {
 // heard is how long ago the leader of p was heard of, as Status tells it.
 func (s *Server) heard(p *position) time.Duration {
 	r := s.r
+	select {
+	case <-r.dead: // its server may answer for a moment longer
+		return -1
+	default:
+	}
 	if p.leading {
 		return r.healthy(r.cfg.Patience)
 	}
@@ -68,10 +73,7 @@ func (s *Server) Tip(ctx context.Context, hops int) (uint64, error) {
 	r := s.r
 	at := r.at.Load()
 	if at.leading {
-		if err := r.proveFresh(ctx); err != nil {
-			return 0, err
-		}
-		return r.applied.Load(), nil
+		return r.proveFresh(ctx)
 	}
 	if hops < maxHops {
 		for n, address := range (asker{r}).routes(at) {
@@ -84,8 +86,12 @@ func (s *Server) Tip(ctx context.Context, hops int) (uint64, error) {
 }
 
 // Follow streams entries to a follower until ctx ends or push fails. beats answers what the follower says, until its stream ends.
+// One that this replica follows itself is refused: neither would hear anything.
 func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error), push func(Push) error) error {
 	r := s.r
+	if up := r.net.leader.upstream(); up != "" && up == r.peerOf(f.Session) {
+		return ErrNotLeader
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with the stream, which ends with this call
@@ -140,6 +146,14 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 			return nil
 		}
 	}
+}
+
+// peerOf is where other agents reach a session's process; "" if that is not known.
+func (r *Replica) peerOf(session state.UUID) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s, _ := r.st.Reader().Session(session)
+	return s.Peer
 }
 
 // takeover is the wish that this replica lead after the fence at index term.

@@ -22,16 +22,20 @@ type keeper struct{ *Replica }
 //
 // A session that is closed too early costs its agent a new life, and its clients a retry; nothing else depends on it.
 func (r keeper) run(ctx context.Context) {
-	began := time.Now()
+	w := newWaking(time.Now())
+	var wg sync.WaitGroup
+	wg.Go(func() { w.run(ctx, r.cfg.Beat, r.cfg.Patience) })
+	defer wg.Wait()
 	tick := time.NewTicker(r.cfg.Beat)
 	defer tick.Stop()
-	for last := began; ; {
-		if now := time.Now(); now.Sub(last) > r.cfg.Patience {
-			// This process slept, or had no processor: it may have been deposed meanwhile, and nobody would tell it.
-			_ = r.Ask(ctx, metadata.Fresh(), func(state.Reader) {})
+	for known := w.since; ; {
+		now := time.Now()
+		since := w.look(now, r.cfg.Patience)
+		if since == known || r.leads(ctx) {
+			known = since
+			r.closeDead(ctx, r.findDead(ctx, now, since))
+			r.net.alive.forget(now, r.cfg.SessionPatience)
 		}
-		r.closeDead(ctx, r.findDead(ctx, began))
-		last = time.Now()
 		select {
 		case <-ctx.Done():
 			return
@@ -40,39 +44,88 @@ func (r keeper) run(ctx context.Context) {
 	}
 }
 
-// findDead asks about those who have been silent.
-func (r keeper) findDead(ctx context.Context, began time.Time) (dead []state.UUID) {
+// leads looks into the journal, after this process slept: it may have been deposed meanwhile, and nobody would tell it.
+func (r keeper) leads(ctx context.Context) bool {
+	return r.Ask(ctx, metadata.Fresh(), func(state.Reader) {}) == nil && r.Leading()
+}
+
+// waking is since when this process has been awake: whom it did not hear while it slept, or had no processor, was not silent.
+// Guarded by mu.
+type waking struct {
+	mu    sync.Mutex
+	since time.Time
+	last  time.Time // when it last was seen to be awake
+}
+
+func newWaking(now time.Time) *waking { return &waking{since: now, last: now} }
+
+func (w *waking) run(ctx context.Context, beat, patience time.Duration) {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.look(time.Now(), patience)
+		}
+	}
+}
+
+// look notes that the process is awake, and answers since when.
+func (w *waking) look(now time.Time, patience time.Duration) (since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.last) > patience {
+		w.since = now
+	}
+	if now.After(w.last) {
+		w.last = now
+	}
+	return w.since
+}
+
+// dead is a session to be closed, and why.
+type dead struct {
+	state.Session
+	why string
+}
+
+// findDead asks about those who have been silent, as of now. Nobody could be heard before since.
+func (r keeper) findDead(ctx context.Context, now, since time.Time) (found []dead) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, probes)
-	now := time.Now()
+	add := func(s state.Session, why string) {
+		mu.Lock()
+		defer mu.Unlock()
+		found = append(found, dead{s, why})
+	}
 	for _, s := range r.openSessions() {
 		last := r.net.alive.last(s.ID)
 		silent := now.Sub(last)
-		if last.Before(began) {
-			silent = now.Sub(began)
+		if last.Before(since) {
+			silent = now.Sub(since)
 		}
 		switch {
 		case r.net.peers == nil:
 			if s.Opened < r.at.Load().term {
-				dead = append(dead, s.ID)
+				add(s, "another process had the journal before this one")
 			}
 		case silent > r.cfg.SessionPatience:
-			dead = append(dead, s.ID)
+			add(s, "nothing was heard of it for "+silent.Round(time.Second).String())
 		case s.Peer != "" && (last.IsZero() || silent > knownBeats*r.cfg.Beat):
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
 				if r.gone(ctx, s) {
-					mu.Lock()
-					dead = append(dead, s.ID)
-					mu.Unlock()
+					add(s, "its process is not there any more")
 				}
 			})
 		}
 	}
 	wg.Wait()
-	return dead
+	return found
 }
 
 // probes is how many peers are asked for their status at once.
@@ -98,12 +151,13 @@ func (r keeper) gone(ctx context.Context, s state.Session) bool {
 	return false
 }
 
-func (r keeper) closeDead(ctx context.Context, dead []state.UUID) {
-	for _, id := range dead {
-		if _, err := r.Do(ctx, state.Command{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: id}}); err != nil {
+// closeDead has this replica close the sessions; if another one leads meanwhile, that one judges for itself.
+func (r keeper) closeDead(ctx context.Context, all []dead) {
+	for _, s := range all {
+		if _, err := r.doHere(ctx, []state.Command{{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: s.ID}}}); err != nil {
 			return // it leads no more, or stops
 		}
-		r.log.Info("session closed: its agent is gone", "session", id)
+		r.log.Info("session of an agent closed", "why", s.why, "agent", s.Agent, "broker", s.NodeID, "peer", s.Peer, "session", s.ID)
 	}
 }
 

@@ -11,7 +11,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "leat_metadata_snapshots_total", Help: "Snapshots of the metadata, by outcome: published, superseded or failed.",
+			Name: "leat_metadata_snapshots_total", Help: "Snapshots of the metadata, by outcome: published, superseded, dropped or failed.",
 		}, []string{"outcome"}),
 		snapIndex: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published or loaded.",

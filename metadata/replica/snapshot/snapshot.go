@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,7 +41,7 @@ type Limits struct {
 }
 
 // Writer writes images, publishes them, trims the journal and sweeps what no image will ever name again. The owner of the state
-// calls Grow, Begin, Resume and Take; everything else happens in Run.
+// calls Grow, Begin, Resume, Take and Drop; everything else happens in Run.
 //
 // What may be swept, and why no clock is needed: a snapshot is published only if head still names the manifest that it builds on
 // (Trim.Base), and head's snapshot only grows. So a published manifest names shards of the head before it, and shards
@@ -61,10 +62,13 @@ type Writer struct {
 	bytes, entries int64 // since the last image; touched by the owner only
 
 	base *manifest // newest that is known to be published; touched by Run only
+
+	dropped atomic.Uint64 // how often images were dropped
 }
 
 // job is one image to be written.
 type job struct {
+	dropped uint64 // as of when it was taken
 	image   *state.Image
 	trimmed uint64
 	fence   func(index uint64) bool
@@ -119,10 +123,14 @@ func (s *Writer) Resume() {
 // deleted, and fence tells which of its entries are fences; it is called from Run.
 func (s *Writer) Take(image *state.Image, trimmed uint64, fence func(index uint64) bool) {
 	select {
-	case s.jobs <- job{image: image, trimmed: trimmed, fence: fence}:
+	case s.jobs <- job{dropped: s.dropped.Load(), image: image, trimmed: trimmed, fence: fence}:
 	default:
 	}
 }
+
+// Drop has no image published that was taken before, unless its publication is under way: the state that they are of differs from
+// the leader's.
+func (s *Writer) Drop() { s.dropped.Add(1) }
 
 // Run works until ctx ends, or head is found missing. A snapshot that fails for another reason costs nothing but a longer
 // journal: the next one tries again.
@@ -169,6 +177,9 @@ func (s *Writer) snapshot(ctx context.Context, j job) (outcome string, err error
 	t := journal.Trim{Snapshot: m.header.Index, Manifest: m.id, Boundary: 1, From: j.trimmed + 1, Keep: j.fence}
 	if s.base != nil { // the boundary stays one snapshot behind, for those who are just reading
 		t.Base, t.Boundary = s.base.id, s.base.header.Index+1
+	}
+	if s.dropped.Load() != j.dropped {
+		return "dropped", nil
 	}
 	if err := s.journal.Trim(ctx, t); err != nil {
 		return "", err
