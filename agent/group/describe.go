@@ -126,6 +126,8 @@ func durablePhase(d *state.Group) phase {
 		return phaseEmpty
 	case d.State == state.GroupCompleting:
 		return phaseCompleting
+	case d.Leader == "":
+		return phasePreparing
 	}
 	return phaseStable
 }

@@ -11,7 +11,7 @@ type phase uint8
 
 const (
 	phaseEmpty      phase = iota
-	phasePreparing        // members are asked to join again; never in the journal
+	phasePreparing        // members are asked to join again; in the journal only if members left since, see durable
 	phaseCompleting       // generation and members are known, the leader's assignment is awaited
 	phaseStable
 )
@@ -112,11 +112,28 @@ func restore(cfg *Config, d state.Group, now time.Time) *group {
 		g.awaitSync(now)
 	default:
 		g.phase = phaseStable
+		if g.leader == "" {
+			g.prepare("members left before the group came here", now)
+		}
 	}
 	return g
 }
 
+// known is how many members there are of whom the journal knows.
+func (g *group) known() (n int) {
+	for _, m := range g.roster.order {
+		if !m.fresh {
+			n++
+		}
+	}
+	return n
+}
+
 // durable is the group as it goes into the journal. Nothing of it is changed afterwards.
+//
+// A group whose members are asked to join again because some have left is in the journal as a stable one without those, of the
+// old generation, and without a leader, which no other group with members is: whoever restores it asks for the others again.
+// Members that are new have been told nothing yet and are left out.
 func (g *group) durable(now time.Time) state.Group {
 	d := state.Group{
 		ID: g.id, Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol, Leader: g.leader,
@@ -127,11 +144,18 @@ func (g *group) durable(now time.Time) state.Group {
 		d.State = state.GroupCompleting
 	case phaseStable:
 		d.State = state.GroupStable
+	case phasePreparing:
+		d.State, d.Leader = state.GroupStable, ""
 	default:
 		d.State = state.GroupEmpty
 	}
 	for _, m := range g.roster.order {
-		d.Members = append(d.Members, m.durable())
+		if g.phase != phasePreparing || !m.fresh {
+			d.Members = append(d.Members, m.durable())
+		}
+	}
+	if len(d.Members) == 0 {
+		d.State = state.GroupEmpty
 	}
 	return d
 }

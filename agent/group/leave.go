@@ -18,8 +18,8 @@ type Leaver struct {
 	Reason           string // KIP-800
 }
 
-// Leave removes members and answers an error for each: nil, ErrUnknownMember, ErrFencedInstance. If nobody is left, that is in the
-// journal before Leave returns. Errors of the whole request: ErrInvalidGroupID, ErrNotCoordinator, ErrCoordinatorNotAvailable.
+// Leave removes members and answers an error for each: nil, ErrUnknownMember, ErrFencedInstance. That members are gone whom the
+// journal knew is in the journal before Leave returns: the next coordinator does not wait for them until their sessions end. Errors of the whole request: ErrInvalidGroupID, ErrNotCoordinator, ErrCoordinatorNotAvailable.
 func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error) {
 	if r.Group == "" || len(r.Group) > MaxGroupID {
 		return nil, ErrInvalidGroupID
@@ -43,7 +43,7 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 
 func (r *LeaveRequest) leave(g *group, now time.Time) []error {
 	errs := make([]error, len(r.Members))
-	gone := 0
+	gone, known := 0, g.known()
 	for i, l := range r.Members {
 		errs[i] = l.leave(g)
 		if errs[i] == nil {
@@ -52,6 +52,9 @@ func (r *LeaveRequest) leave(g *group, now time.Time) []error {
 	}
 	if gone > 0 && g.phase != phaseEmpty {
 		g.rebalanceOrComplete("members leave", now)
+	}
+	if g.phase == phasePreparing && g.known() < known { // else the generation that follows is written
+		g.want(nil)
 	}
 	return errs
 }

@@ -88,8 +88,8 @@ func (j *judge) settled(clients []*client, patience time.Duration) {
 	for end := time.Now().Add(patience); ; j.h.pass(time.Second) {
 		g := j.h.group(j.group)
 		why = ""
-		if g.State != state.GroupStable || len(g.Members) != len(clients) {
-			why = fmt.Sprintf("journal knows %d members in state %d, generation %d", len(g.Members), g.State, g.Generation)
+		if g.State != state.GroupStable || g.Leader == "" || len(g.Members) != len(clients) {
+			why = fmt.Sprintf("journal knows %d members in state %d, generation %d, led by %q", len(g.Members), g.State, g.Generation, g.Leader)
 		}
 		for _, c := range clients {
 			if id, generation := c.at(); generation != g.Generation {

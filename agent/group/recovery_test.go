@@ -82,6 +82,47 @@ func TestRestartWhileMembersJoinAgainLeavesThemTheOldGeneration(t *testing.T) {
 	})
 }
 
+func TestRestartAfterAMemberLeftDoesNotWaitForIt(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 3)
+		newcomer := h.goJoin(joinRequest("g", h.newID("g")))
+		errs, err := h.c.Leave(h.ctx, LeaveRequest{Group: "g", Members: []Leaver{{Member: told[1].Member}}})
+		h.is(errors.Join(append(errs, err)...), nil)
+		if g := h.group("g"); len(g.Members) != 2 || g.Generation != 1 {
+			h.Fatalf("the journal knows %+v", g)
+		}
+		h.restart()
+		newcomer.wait()
+		h.is(h.heartbeat("g", told[1]), ErrUnknownMember)
+		h.is(h.heartbeat("g", told[0]), ErrRebalanceInProgress) // its partitions were the other's, or will be
+		began := time.Now()
+		told = h.together("g", told[0].Member, told[2].Member)
+		if took := time.Since(began); took > time.Second {
+			h.Errorf("the rebalance took %s", took)
+		}
+		h.generation("g", 2)
+		h.beatFor("g", told, 2*sessionTimeout)
+	})
+}
+
+func TestRestartAfterAllButNewcomersLeftFindsAnEmptyGroup(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		told := h.stable("g", 1)
+		h.goJoin(joinRequest("g", h.newID("g")))
+		h.newID("g") // whoever has it is awaited
+		_, err := h.c.Leave(h.ctx, LeaveRequest{Group: "g", Members: []Leaver{{Member: told[0].Member}}})
+		h.is(err, nil)
+		h.state("g", "PreparingRebalance")
+		if g := h.group("g"); g.State != state.GroupEmpty || len(g.Members) != 0 {
+			h.Fatalf("the journal knows %+v", g)
+		}
+		h.restart()
+		h.state("g", "Empty")
+		h.stable("g", 2)
+		h.generation("g", 2)
+	})
+}
+
 func TestLostClaimIsNoticedAndNobodyIsAnsweredFromMemory(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		told := h.stable("g", 2)

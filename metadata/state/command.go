@@ -181,7 +181,7 @@ type Group struct {
 	Generation   int32
 	ProtocolType string
 	Protocol     string // the chosen one; "" if none
-	Leader       string // member id
+	Leader       string // member id; "" in a stable group: members left since, and whoever claims it asks the others to join again
 	Changed      int64  // ms since the epoch, of the last change of State
 	Members      []Member
 }
