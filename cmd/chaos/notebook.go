@@ -52,6 +52,13 @@ func (n *notebook) write(format string, args ...any) {
 	_, _ = fmt.Fprintf(n.out, "%s %8.3f %s\n", now.UTC().Format("15:04:05.000"), now.Sub(n.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
+// starts says that acknowledgements may be expected from now on.
+func (n *notebook) starts() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last = time.Now()
+}
+
 // ack says that a record was acknowledged just now, and answers when that is since the beginning.
 func (n *notebook) ack() time.Duration {
 	now := time.Now()

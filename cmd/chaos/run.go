@@ -53,7 +53,7 @@ func (r *report) play(ctx context.Context, b *bed, c *crowd, next func() []fault
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	r.notes.ack() // from here on
+	r.notes.starts()
 	producing, stop := context.WithCancel(ctx)
 	defer stop()
 	last, cancel := context.WithCancel(ctx)
