@@ -41,7 +41,7 @@ func (r *owner) reload(ctx context.Context) error {
 	if err := r.load(ctx); err != nil {
 		return err
 	}
-	r.hub.jump(r.applied.Load())
+	r.hub.Jump(r.applied.Load())
 	r.locate(false)
 	return nil
 }
@@ -56,7 +56,7 @@ func (r *owner) load(ctx context.Context) error {
 	r.st = st
 	r.mu.Unlock()
 	r.applied.Store(st.Reader().Index())
-	r.net.recent.reset(st.Reader().Index())
+	r.net.recent.Reset(st.Reader().Index())
 	r.snap.Loaded(st.Reader().Index())
 	return nil
 }
@@ -99,8 +99,8 @@ func (r *owner) fenced(own bool) {
 
 // made tells watchers, followers and the snapshotter of an applied entry.
 func (r *owner) made(e journal.Entry, changes []state.Change) {
-	r.hub.publish(e.Index, changes)
-	r.net.recent.add(e)
+	r.hub.Publish(e.Index, changes)
+	r.net.recent.Add(e)
 	r.snap.Grow(int64(len(e.Body)), r.term != nil)
 }
 

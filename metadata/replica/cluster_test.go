@@ -244,7 +244,11 @@ func (g *gate) refuse(err error) {
 func (g *gate) pass(ctx context.Context) error {
 	g.asked.Add(1)
 	if g.delay > 0 {
-		time.Sleep(g.delay)
+		select {
+		case <-time.After(g.delay):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	g.mu.Lock()
 	shut, deny := g.shut, g.deny

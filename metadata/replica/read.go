@@ -217,7 +217,7 @@ func (r *Replica) reach(ctx context.Context, index uint64) error {
 	if index <= r.applied.Load() {
 		return nil
 	}
-	if err := r.hub.wait(ctx, index); errors.Is(err, metadata.ErrStopped) {
+	if err := r.hub.Wait(ctx, index); errors.Is(err, metadata.ErrStopped) {
 		return r.stopped()
 	} else if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/history"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -88,8 +89,8 @@ type Replica struct {
 	at  atomic.Pointer[position] // who leads, as known here
 	own *owner
 	in  *inbox
-	hub *hub     // changes, for watchers and for reads at an index
-	net *network // what there is of other agents
+	hub *history.Changes // changes, for watchers and for reads at an index
+	net *network         // what there is of other agents
 
 	dead chan struct{} // closed when nothing is served any more
 	why  error         // set before dead is closed
@@ -123,7 +124,7 @@ type inbox struct {
 // network is what a replica knows of the others; nil peers: it is alone, and nobody else has this journal open.
 type network struct {
 	peers  Peers
-	recent *recent
+	recent *history.Entries
 	alive  *alive
 	leader *contact
 }
@@ -177,8 +178,8 @@ func Open(
 		in: &inbox{
 			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
 		},
-		hub: newHub(cfg.WatchChanges),
-		net: &network{peers: peers, recent: newRecent(), alive: newAlive(), leader: newContact()},
+		hub: history.NewChanges(cfg.WatchChanges),
+		net: &network{peers: peers, recent: history.NewEntries(), alive: newAlive(), leader: newContact()},
 	}
 	r.own = &owner{Replica: r, images: images, said: make(map[string]time.Time)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
@@ -186,7 +187,7 @@ func Open(
 	if err != nil {
 		return nil, err
 	}
-	r.hub.jump(r.applied.Load())
+	r.hub.Jump(r.applied.Load())
 	r.own.locate(false)
 	if peers == nil {
 		err = candidate{r.own}.insist(ctx)
@@ -230,7 +231,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		r.why = err
 	}
 	close(r.dead) // first: who was fenced, or failed to apply an entry, has nothing to say, however long a snapshot still takes
-	r.hub.stop()
+	r.hub.Stop()
 	r.at.Load().over()
 	stop()
 	wg.Wait()

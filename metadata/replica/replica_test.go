@@ -456,3 +456,17 @@ func (p *process) lastIndex(t *testing.T, j journal.Journal) (last uint64) {
 	}
 	return last
 }
+
+func TestACallThatFitsNoEntryFailsAlone(t *testing.T) {
+	w := newWorld(t)
+	p := w.run(nil)
+	var names []string
+	for i := range 600 {
+		names = append(names, strings.Repeat("x", 30_000)+fmt.Sprint(i))
+	}
+	_, err := p.create(t.Context(), names...)
+	if !errors.Is(err, metadata.ErrTooLarge) || !errors.Is(err, metadata.ErrNotApplied) {
+		t.Fatalf("18 MB of commands: %v", err)
+	}
+	p.mustCreate(t, "a")
+}

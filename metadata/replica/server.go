@@ -111,7 +111,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 	defer tick.Stop()
 	next := f.From
 	for {
-		entries, missing, applied, wake := r.net.recent.from(next)
+		entries, missing, applied, wake := r.net.recent.From(next)
 		at := r.at.Load()
 		say := Push{Applied: applied, Term: at.term, Heard: s.heard(at)}
 		switch {

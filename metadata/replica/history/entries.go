@@ -1,4 +1,8 @@
-package replica
+// Package history is what a replica remembers of the recent past: changes, for those who watch its state, and entries, for the
+// replicas that follow it.
+//
+// It must never hand out anything that was not applied, nor leave a gap that it does not tell of.
+package history
 
 import (
 	"sync"
@@ -12,8 +16,8 @@ const (
 	recentBytes   = 16 << 20
 )
 
-// recent is the newest applied entries, without a gap. wake is closed and replaced whenever one is added.
-type recent struct {
+// Entries is the newest applied entries, without a gap. wake is closed and replaced whenever one is added.
+type Entries struct {
 	mu      sync.Mutex
 	entries []journal.Entry
 	end     uint64 // index of the newest that was added, or that the state began from
@@ -21,9 +25,11 @@ type recent struct {
 	wake    chan struct{}
 }
 
-func newRecent() *recent { return &recent{wake: make(chan struct{})} }
+// NewEntries remembers none yet.
+func NewEntries() *Entries { return &Entries{wake: make(chan struct{})} }
 
-func (r *recent) add(e journal.Entry) {
+// Add remembers an entry that was just applied.
+func (r *Entries) Add(e journal.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := len(r.entries); n > 0 && r.entries[n-1].Index+1 != e.Index {
@@ -42,8 +48,8 @@ func (r *recent) add(e journal.Entry) {
 	r.wake = make(chan struct{})
 }
 
-// reset forgets everything: the state begins from the snapshot at index.
-func (r *recent) reset(index uint64) {
+// Reset forgets everything: the state begins from the snapshot at index.
+func (r *Entries) Reset(index uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries, r.bytes, r.end = nil, 0, index
@@ -51,9 +57,9 @@ func (r *recent) reset(index uint64) {
 	r.wake = make(chan struct{})
 }
 
-// from answers copies of up to 64 entries from index on, and what to wait for when there are none. missing: entries up to end
+// From answers copies of up to 64 entries from index on, and what to wait for when there are none. missing: entries up to end
 // are needed that are not remembered.
-func (r *recent) from(index uint64) (entries []journal.Entry, missing bool, end uint64, wake <-chan struct{}) {
+func (r *Entries) From(index uint64) (entries []journal.Entry, missing bool, end uint64, wake <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if index > r.end {
