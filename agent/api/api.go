@@ -96,7 +96,7 @@ func (s *Server) Begin(ctx context.Context, r wire.Request, body kmsg.Request) f
 	if !ok { // wire announces only what is served
 		return func() wire.Response { return wire.Response{Close: true} }
 	}
-	if pass, ok := passOn[r.Key]; ok && s.Forward != nil && s.shared(r.Listener) {
+	if pass, ok := passOn[r.Key]; ok && s.passes(r.Listener) {
 		serve = pass
 	}
 	return s.staying(r, func() wire.Response { return serve(ctx, s, r, body) })

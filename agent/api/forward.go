@@ -25,7 +25,8 @@ import (
 //	             │            └──► Forwarder ──► ServeForwarded ──► handler│ of the coordinator
 //	             └───────────────────── any other answer ◄────────────────┘
 //
-// A request is passed on once: who gets it serves it, or says NOT_COORDINATOR. Clients behind one address never see that.
+// A request is passed on once: who gets it serves it, or says NOT_COORDINATOR. Clients behind one address never see that. The same is
+// done for clients of a listener that not every agent has.
 
 // Forwarder has another agent answer a request; agent/peer is behind it.
 type Forwarder interface {
@@ -75,6 +76,16 @@ func (t *tally) give(n int64) { t.used.Add(-n) }
 // shared tells whether the clients of a listener know one address for all agents. They are told of one broker, and never sent to
 // another: what needs a certain agent is forwarded to it.
 func (s *Server) shared(listener string) bool { return s.Shared != nil && s.Shared(listener) }
+
+// passes tells whether the clients of a listener have their requests about groups passed on: they know one address for all agents, or
+// the listener does not lead to all of them, so that no client of it may be sent to the coordinator of every group.
+func (s *Server) passes(listener string) bool {
+	if s.Forward == nil || s.shared(listener) {
+		return s.Forward != nil
+	}
+	view := s.Brokers.View()
+	return view.On(listener) != view // which is the same if all have it
+}
 
 // passOn are the calls that a certain agent must answer, filled by forward_groups.go. Every one of them, and no other, is served
 // to other agents.

@@ -78,7 +78,8 @@ func newTwins(t *testing.T) *twins {
 	agent := func(id byte) *server {
 		peer := fmt.Sprint("peer", id)
 		s := w.agent(metadata.Identity{
-			Session: state.UUID{id}, NodeID: int32(id), Agent: peer, Zone: "z1", Peer: peer, Listeners: []state.Listener{{Name: "lb", Address: "lb:9092"}},
+			Session: state.UUID{id}, NodeID: int32(id), Agent: peer, Zone: "z1", Peer: peer,
+			Listeners: []state.Listener{{Name: "lb", Address: "lb:9092"}, {Name: "direct", Address: peer + ":9092"}},
 		}, func(d *Deps) {
 			d.Shared, d.Forward = func(listener string) bool { return listener == "lb" }, c
 		})
@@ -497,6 +498,30 @@ func TestOtherListenersAreNotPassedOn(t *testing.T) {
 	}
 	if len(tw.passed) > 0 {
 		t.Errorf("%+v", tw.passed)
+	}
+}
+
+// TestAListenerOfOneAgentServesAllGroups: a client that reaches one agent alone is sent to no other, and its group works all the same.
+func TestAListenerOfOneAgentServesAllGroups(t *testing.T) {
+	tw := newTwins(t)
+	tw.near.client.Listener = "inside"
+	group := tw.group(tw.far, "g")
+	found := tw.near.ask(edited(kmsg.NewPtrFindCoordinatorRequest(), func(r *kmsg.FindCoordinatorRequest) {
+		r.Version, r.CoordinatorKeys = 6, []string{group}
+	})).(*kmsg.FindCoordinatorResponse).Coordinators[0]
+	if found.ErrorCode != 0 || found.NodeID != 1 {
+		t.Errorf("coordinator %+v", found)
+	}
+	joined := tw.near.ask(join(3, group, "")).(*kmsg.JoinGroupResponse)
+	for _, req := range []kmsg.Request{
+		syncWith(3, group, joined.MemberID, joined.Generation), beat(3, group, joined.MemberID, joined.Generation), leave(2, group, joined.MemberID),
+	} {
+		if got := errorsOf(tw.near.ask(req)); got != "ok" {
+			t.Errorf("%T: %s", req, got)
+		}
+	}
+	if n := len(tw.passed); joined.ErrorCode != 0 || n != 4 {
+		t.Errorf("%+v, %d requests were passed on", joined, n)
 	}
 }
 

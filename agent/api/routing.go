@@ -81,8 +81,8 @@ func (c *cluster) replicas(topic state.UUID, partition int32) []int32 {
 	return c.view.Replicas(topic, partition, c.zone)
 }
 
-// coordinator describes the agent that coordinates a group; false if the client cannot reach it. Unlike leaders it is the same for
-// all clients.
+// coordinator describes the agent that coordinates a group, which, unlike leaders, is the same for all clients. One that the client cannot
+// reach has a stand-in among those that it can, which passes its requests on (see passes); false if there is no way to do so.
 func (s *Server) coordinator(r wire.Request, group string) (member, bool) {
 	b, ok := s.Brokers.View().Coordinator(group)
 	if !ok || s.shared(r.Listener) {
@@ -90,6 +90,11 @@ func (s *Server) coordinator(r wire.Request, group string) (member, bool) {
 		return member{node: node, host: host, port: port}, true
 	}
 	m := s.member(b, r.Listener)
+	if m.host == "" && s.passes(r.Listener) {
+		if b, ok = s.Brokers.View().On(r.Listener).Coordinator(group); ok {
+			m = s.member(b, r.Listener)
+		}
+	}
 	return m, m.host != ""
 }
 

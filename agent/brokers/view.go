@@ -127,7 +127,8 @@ func (v *View) having(listener string) *View {
 }
 
 // On is the view that clients of a listener may be told of: they must never hear of an agent that they cannot reach. This
-// agent is in it whatever its session says. Coordinator must be asked of the whole view: all agents must agree on it.
+// agent is in it whatever its session says. It is v itself if every agent has the listener. Who coordinates a group must be asked of the
+// whole view: all agents must agree on it.
 func (v *View) On(listener string) *View {
 	if on := v.on[listener]; on != nil {
 		return on
