@@ -31,7 +31,7 @@ func TestScaleToEightAndBack(t *testing.T) {
 	if _, err := kadm.NewClient(admin).CreateTopic(t.Context(), routedPartitions, 3, nil, "routed"); err != nil {
 		t.Fatal(err)
 	}
-	crowd := newCrowd(t, c.addr(), "librdkafka", "kgo")
+	crowd := newCrowd(t, agents[0].kafka, "librdkafka", "kgo")
 	crowd.undisturbed(t, func() {
 		now := settled(t, agents[:1])
 		for _, n := range []int{2, 4, 8} {
