@@ -208,6 +208,12 @@ func waitClosed(t *testing.T, n *node, id state.UUID) time.Duration {
 	return 0
 }
 
+// What a bucket may say for long.
+var (
+	errDenied    = objectstore.ErrDenied
+	errThrottled = objectstore.ErrThrottled
+)
+
 // gate is a store that can be shut: requests then wait until it opens, or their time is over.
 type gate struct {
 	objectstore.Store

@@ -15,7 +15,6 @@ import (
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
-	"github.com/leat-stream/leat/objectstore"
 )
 
 func TestADeadLeaderIsReplacedAndCommandsGoOn(t *testing.T) {
@@ -310,7 +309,7 @@ func TestAnAgentThatIsDeniedTheBucketTriesAndComplainsNowAndThen(t *testing.T) {
 		first := leader(t, nodes...)
 		rest := others(first, nodes...)
 		for _, n := range rest {
-			n.gate.refuse(objectstore.ErrDenied)
+			n.gate.refuse(errDenied)
 		}
 		c.kill(first)
 		time.Sleep(10 * time.Minute)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
-	"github.com/leat-stream/leat/objectstore"
 )
 
 // Who looks now and then whether an idle leader still leads is the agent, not the replica: nothing here costs a request.
@@ -38,7 +37,7 @@ func TestAFollowerWithoutLeaderAndBucketAsksSeldom(t *testing.T) {
 		first := leader(t, nodes...)
 		rest := others(first, nodes...)
 		for _, n := range rest {
-			n.gate.refuse(objectstore.ErrThrottled)
+			n.gate.refuse(errThrottled)
 		}
 		c.kill(first)
 		before := c.net.asked("status")
