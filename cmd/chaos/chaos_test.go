@@ -76,7 +76,8 @@ func TestShortRunKeepsThePromises(t *testing.T) {
 
 func TestSeedDrawsTheSameFaults(t *testing.T) {
 	draw := func(seed uint64, etcd bool) (text string, seen map[string]bool) {
-		d, err := newDrawing(seed, 3, etcd, nil)
+		p := plan{seed: seed, agents: 3, quiet: time.Second, journal: map[bool]string{true: etcdJournal, false: bucketJournal}[etcd]}
+		d, err := newDrawing(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,11 +111,11 @@ func TestSeedDrawsTheSameFaults(t *testing.T) {
 		t.Error("a member of etcd is killed where there is none")
 	}
 	for _, only := range []string{"nonsense", "pause a member of etcd"} {
-		if _, err := newDrawing(1, 3, false, map[string]bool{only: true}); err == nil {
+		if _, err := newDrawing(plan{agents: 3, quiet: 1, journal: bucketJournal, only: map[string]bool{only: true}}); err == nil {
 			t.Errorf("-only %q is accepted", only)
 		}
 	}
-	d, err := newDrawing(1, 3, false, map[string]bool{"pause": true})
+	d, err := newDrawing(plan{agents: 3, quiet: 1, journal: bucketJournal, only: map[string]bool{"pause": true}})
 	if err != nil || d.next()[0].kind.name != "pause" {
 		t.Error(err)
 	}

@@ -35,6 +35,7 @@ type plan struct {
 	only     map[string]bool // names of the kinds of faults; empty: all
 	keep     bool            // the folder, also when all is well
 	calm     time.Duration   // how long producers and members live at least
+	quiet    time.Duration   // longest pause between faults
 }
 
 func main() {
@@ -48,6 +49,7 @@ func main() {
 	flag.IntVar(&p.agents, "agents", 3, "agents that run all the time")
 	flag.BoolVar(&p.balancer, "balancer", false, "put HAProxy before the agents, as their only address")
 	flag.BoolVar(&p.keep, "keep", false, "keep logs and data also if all is well")
+	flag.DurationVar(&p.quiet, "quiet", 5*time.Second, "longest pause between faults")
 	only := flag.String("only", "", "kinds of faults, separated by commas (default: all); ? lists them")
 	flag.Parse()
 	for name := range strings.SplitSeq(*only, ",") {
@@ -61,10 +63,10 @@ func main() {
 		}
 		return
 	}
-	if p.agents < 1 || p.duration <= 0 || (p.journal != bucketJournal && p.journal != etcdJournal) {
-		log.Fatal("-agents and -duration must be positive, -journal is bucket or etcd")
+	if p.agents < 1 || p.duration <= 0 || p.quiet <= 0 || (p.journal != bucketJournal && p.journal != etcdJournal) {
+		log.Fatal("-agents, -duration and -quiet must be positive, -journal is bucket or etcd")
 	}
-	draw, err := newDrawing(p.seed, p.agents, p.journal == etcdJournal, p.only)
+	draw, err := newDrawing(p)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -78,15 +78,15 @@ type drawing struct {
 	quiet  time.Duration // longest pause
 }
 
-// newDrawing draws among the kinds that are possible, and whose names only lists, unless that is empty.
-func newDrawing(seed uint64, agents int, etcd bool, only map[string]bool) (*drawing, error) {
-	d := &drawing{rng: rand.New(rand.NewPCG(seed, 0)), agents: agents, quiet: 5 * time.Second}
+// newDrawing draws among the kinds that are possible, and whose names the plan lists, unless it lists none.
+func newDrawing(p plan) (*drawing, error) {
+	d := &drawing{rng: rand.New(rand.NewPCG(p.seed, 0)), agents: p.agents, quiet: p.quiet}
 	for _, k := range kinds {
-		if (etcd || !k.etcd) && (len(only) == 0 || only[k.name]) {
+		if (p.journal == etcdJournal || !k.etcd) && (len(p.only) == 0 || p.only[k.name]) {
 			d.kinds = append(d.kinds, k)
 		}
 	}
-	if len(d.kinds) == 0 || (len(only) > 0 && len(d.kinds) != len(only)) {
+	if len(d.kinds) == 0 || (len(p.only) > 0 && len(d.kinds) != len(p.only)) {
 		return nil, errors.New("-only names a fault that is unknown or not possible")
 	}
 	return d, nil
