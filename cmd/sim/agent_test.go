@@ -259,18 +259,17 @@ func (l *life) open() error {
 		defer l.w.draws.Unlock()
 		return time.Duration(rng.Int64N(int64(max(bound, 1))))
 	}
-	l.keep = w.mutant.bucket(&bucket{w, l})
+	l.keep = &bucket{w, l}
 	again := retry.Default()
 	again.Jitter = jitter
 	l.retrying = retry.New(l.keep, again)
 	if err := object.Create(l.ctx, l.keep, w.keys); err != nil {
 		return err
 	}
-	opened, err := object.Open(l.ctx, l.keep, w.keys)
+	opened, err := object.Open(l.ctx, l.keep, w.keys, object.Jitter(jitter))
 	if err != nil {
 		return err
 	}
-	opened.Jitter(jitter)
 	head, err := opened.Head(l.ctx)
 	if err != nil {
 		return err
@@ -327,7 +326,7 @@ func (l *life) assemble(head journal.Head, jitter func(time.Duration) time.Durat
 	producing := produce.Default()
 	producing.Jitter, producing.FlushInterval = jitter, w.cfg.flush+time.Duration(l.index)*1031
 	if l.producer, err = produce.New(producing, produce.Deps{
-		Session: w.mutant.objects(l.session), Store: l.keep, Keys: w.keys, Cluster: head.Cluster, Recent: l.store, Log: l.log, Register: l.metrics,
+		Session: w.mutant.objects(l), Store: l.keep, Keys: w.keys, Cluster: head.Cluster, Recent: l.store, Log: l.log, Register: l.metrics,
 	}); err != nil {
 		return err
 	}
@@ -423,6 +422,9 @@ func (c *chunkStore) read(ctx context.Context, source cache.Source, key string, 
 			return nil, fmt.Errorf("read %s: %d bytes instead of %d: %w", key, len(data), size, cache.ErrShort)
 		}
 		c.Put(key, [][]byte{data})
+	}
+	if off+n > int64(len(data)) {
+		return nil, fmt.Errorf("read %s: %w", key, cache.ErrShort)
 	}
 	return [][]byte{data[off : off+n]}, nil
 }

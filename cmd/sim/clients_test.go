@@ -53,7 +53,7 @@ func ask[R kmsg.Response](c *client, connection context.Context, timeout time.Du
 		resp R
 		by   string
 	}
-	what := fmt.Sprintf("%s", kmsg.NameForKey(req.Key()))
+	what := name(req)
 	body := req.AppendTo(nil)
 	a, err := call(ctx, c.w, clientEnd(c.name), address, what, answersClients, func(ctx context.Context, l *life) (answer, error) {
 		arrived := kmsg.RequestForKey(req.Key())
@@ -87,6 +87,22 @@ func ask[R kmsg.Response](c *client, connection context.Context, timeout time.Du
 		return answer{resp.(R), l.name}, nil
 	})
 	return a.resp, a.by, err
+}
+
+// name tells requests apart that are under way at the same time.
+func name(req kmsg.Request) string {
+	what := kmsg.NameForKey(req.Key())
+	switch req := req.(type) {
+	case *kmsg.ProduceRequest:
+		records := req.Topics[0].Partitions[0].Records
+		for r := range batch.View(records).Records(0) {
+			return fmt.Sprintf("%s %s %s/%d", what, r.Value, req.Topics[0].Topic, req.Topics[0].Partitions[0].Partition)
+		}
+	case *kmsg.FetchRequest:
+		p := req.Topics[0].Partitions[0]
+		return fmt.Sprintf("%s %s/%d@%d", what, req.Topics[0].Topic, p.Partition, p.FetchOffset)
+	}
+	return what
 }
 
 // turn is a request's place among those of its connection: they begin in the order in which they were sent.
@@ -148,7 +164,7 @@ var topicNames = []string{"t0", "t1"}
 
 // create makes a topic that lasts.
 func (c *client) create(topic string) {
-	for {
+	for !c.w.gone.Load() {
 		code, err := c.createTopic(topic, c.anyHost())
 		if err == nil && (code == 0 || code == kerr.TopicAlreadyExists.Code) {
 			return
@@ -173,7 +189,7 @@ func (c *client) createTopic(topic, host string) (int16, error) {
 // administer makes and deletes topics.
 func (c *client) administer() {
 	for !c.w.over() {
-		c.pause(4 * time.Second)
+		c.pause(2 * time.Second)
 		topic := fmt.Sprintf("x%d", c.rng.IntN(2))
 		if chance(c.rng, 0.5) {
 			op := c.w.history.begin(c.name, "topic "+topic, create)
@@ -203,7 +219,7 @@ func (c *client) administer() {
 // whatever agent.
 func (c *client) produceInSequence() {
 	id := int64(-1)
-	for id < 0 {
+	for id < 0 && !c.w.gone.Load() {
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.Version, req.TransactionTimeoutMillis = 4, 10_000
 		resp, _, err := ask[*kmsg.InitProducerIDResponse](c, background, 15*time.Second, c.anyHost(), req, nil)
@@ -261,7 +277,7 @@ func (c *client) fill(where partition, id int64) {
 // deliver tries until the batch is acknowledged. before is closed once those before it are.
 func (c *client) deliver(where partition, producer *batch.Producer, values []string, before <-chan struct{}) {
 	op := c.w.history.append(c.name, where, values)
-	for {
+	for !c.w.gone.Load() {
 		head := true
 		if before != nil {
 			select {
@@ -425,7 +441,7 @@ func (c *client) end(where partition) (int64, error) {
 }
 
 func (c *client) coordinator(group string) (host string) {
-	for {
+	for !c.w.gone.Load() {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.Version, req.CoordinatorKey = 3, group
 		resp, _, err := ask[*kmsg.FindCoordinatorResponse](c, background, 10*time.Second, c.anyHost(), req, nil)
@@ -439,13 +455,14 @@ func (c *client) coordinator(group string) (host string) {
 		}
 		c.pause(300 * time.Millisecond)
 	}
+	return c.anyHost()
 }
 
 // audit reads all logs from the beginning to the end, once everybody else is done.
 func (c *client) audit() {
 	for i := range len(topicNames) * partitions {
 		where := partition{topicNames[i/partitions], int32(i % partitions)}
-		for at := int64(0); ; {
+		for at := int64(0); !c.w.gone.Load(); {
 			end, err := c.end(where)
 			if err == nil && at >= end {
 				break

@@ -3,7 +3,11 @@ package sim
 import (
 	"context"
 	"errors"
+	"io"
+	"slices"
+	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/leat-stream/leat/agent/produce"
@@ -17,17 +21,33 @@ import (
 type mutant string
 
 const (
-	sound        mutant = ""
-	noFence      mutant = "a deposed leader's append counts as a success"
-	noDedup      mutant = "a session resends commands under new numbers"
-	noOrder      mutant = "objects are committed out of seal order"
-	noProof      mutant = "fresh reads are answered from memory"
-	earlyAck     mutant = "commands are answered before they are in the journal"
-	lostAnswerOK mutant = "an upload whose answer was lost counts as stored"
+	sound    mutant = ""
+	noFence  mutant = "a deposed leader's append counts as a success"
+	noDedup  mutant = "a session resends commands under new numbers"
+	noOrder  mutant = "objects are committed out of seal order"
+	noProof  mutant = "fresh reads are answered from memory"
+	earlyAck mutant = "commands are answered before they are in the journal"
 )
 
-// bucket is what an agent's parts see of the bucket.
-func (m mutant) bucket(s objectstore.Store) objectstore.Store { return s }
+var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck}
+
+// TestEachMutantIsFound shows that the checks can fail, and soon.
+func TestEachMutantIsFound(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(string(m), func(t *testing.T) {
+			for seed, began := uint64(1), time.Now(); ; seed++ {
+				r := run(t, seed, *duration, m, nil)
+				if len(r.violations) > 0 {
+					t.Logf("found with seed %d, after %v: %s", seed, time.Since(began).Round(time.Millisecond), strings.SplitN(r.violations[0], "\n", 2)[0])
+					return
+				}
+				if time.Since(began) > time.Minute {
+					t.Fatalf("%d seeds found nothing", seed)
+				}
+			}
+		})
+	}
+}
 
 // journal is what its replica sees of the journal.
 func (m mutant) journal(l *life, j journal.Journal) journal.Journal {
@@ -43,17 +63,17 @@ func (m mutant) journal(l *life, j journal.Journal) journal.Journal {
 // service is what its session sees of its replica.
 func (m mutant) service(s metadata.Service) metadata.Service {
 	if m == noDedup {
-		return &renumbering{Service: s, shift: map[state.Lane]uint64{}, newest: map[state.Lane]uint64{}}
+		return &renumbering{Service: s}
 	}
 	return s
 }
 
 // objects is what its write path sees of its session.
-func (m mutant) objects(s *metadata.Session) produce.Session {
+func (m mutant) objects(l *life) produce.Session {
 	if m == noOrder {
-		return &swapping{Session: s}
+		return &swapping{Session: l.session, l: l}
 	}
-	return s
+	return l.session
 }
 
 // brokenTip proves nothing.
@@ -121,21 +141,21 @@ func (t *brokenTerm) Append(ctx context.Context, body []byte) (journal.Entry, er
 type renumbering struct {
 	metadata.Service
 	mu            sync.Mutex
-	shift, newest map[state.Lane]uint64
+	shift, newest uint64
 }
 
 // Do implements metadata.Service.
 func (r *renumbering) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
 	lane := commands[0].Lane
-	if commands[0].Number == 0 {
+	if lane != state.LaneOther || commands[0].Number == 0 { // an object's number is also its name
 		return r.Service.Do(ctx, commands...)
 	}
 	r.mu.Lock()
-	if commands[0].Number <= r.newest[lane] { // sent before
-		r.shift[lane] += uint64(len(commands))
+	if commands[0].Number <= r.newest { // sent before
+		r.shift += uint64(len(commands))
 	}
-	r.newest[lane] = commands[len(commands)-1].Number
-	shift := r.shift[lane]
+	r.newest = commands[len(commands)-1].Number
+	shift := r.shift
 	r.mu.Unlock()
 	sent := make([]state.Command, len(commands))
 	for i, c := range commands {
@@ -145,7 +165,48 @@ func (r *renumbering) Do(ctx context.Context, commands ...state.Command) ([]stat
 	return r.Service.Do(ctx, sent...)
 }
 
-// swapping commits each object behind the one that follows it, if that comes soon.
-type swapping struct{ *metadata.Session }
+// swapping commits the first two of several objects in the wrong order. Numbers must be used in order, and belong to names: so each
+// object is stored once more, under the other's number.
+type swapping struct {
+	*metadata.Session
+	l *life
+}
 
-var _ = time.Second
+// swappedAttempt is an attempt that no upload comes to.
+const swappedAttempt = 1000
+
+// DoObjects implements produce.Session.
+func (s *swapping) DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error) {
+	if len(ops) < 2 || !s.store(first, ops[1], first+1) || !s.store(first+1, ops[0], first) {
+		wait(ctx, 300*time.Millisecond) // meanwhile others gather behind it
+		return s.Session.DoObjects(ctx, first, ops...)
+	}
+	swapped := slices.Clone(ops)
+	for i := range 2 {
+		o := ops[1-i].(state.CommitObject)
+		o.Attempt = swappedAttempt
+		swapped[i] = o
+	}
+	results, err := s.Session.DoObjects(ctx, first, swapped...)
+	if err == nil {
+		results[0], results[1] = results[1], results[0]
+	}
+	return results, err
+}
+
+// store copies the object that op commits under number from to number to.
+func (s *swapping) store(to uint64, op state.Op, from uint64) bool {
+	o, ok := op.(state.CommitObject)
+	if !ok {
+		return false
+	}
+	bucket, keys := s.l.w.store.Objects(), s.l.w.keys
+	object, err := bucket.Get(background, keys.Data(objectstore.Segment{Owner: s.ID(), Number: from, Attempt: o.Attempt}), objectstore.Range{})
+	if err != nil {
+		return false
+	}
+	data, _ := io.ReadAll(object.Reader)
+	name := objectstore.Segment{Owner: s.ID(), Number: to, Attempt: swappedAttempt}
+	_, err = bucket.Put(background, keys.Data(name), objectstore.NewBody(data), objectstore.IfAbsent())
+	return err == nil
+}

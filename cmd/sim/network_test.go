@@ -95,12 +95,12 @@ func (w *world) send(d delivery) {
 			return hold
 		}
 		if until := w.cuts[w.cable(d.from, d.to)]; until.After(time.Now()) {
-			if d.breakable && chance(w.s.rng, 0.2) {
+			if d.breakable && chance(st.rng, 0.2) {
 				st.what += " [cut]"
 				d.fail(errLostRequest)
 				return 0
 			}
-			return min(time.Until(until), time.Second+time.Duration(w.s.rng.Int64N(int64(time.Second))))
+			return min(time.Until(until), time.Second+time.Duration(st.rng.Int64N(int64(time.Second))))
 		}
 		if lost {
 			d.fail(errLostRequest)

@@ -23,14 +23,18 @@ type step struct {
 	// run has it happen; it must not block. again > 0: not yet, but after so long.
 	run func() (again time.Duration)
 
+	rng   *rand.Rand // its own
 	due   time.Time
 	order uint64
 	held  bool // it was due, and did not happen
 }
 
-// scheduler lets steps happen one after the other. Only the goroutine in run draws from rng, and only while all others are blocked.
+// scheduler lets steps happen one after the other. How a step fares is drawn by the seed, its name and how many of that name there
+// were, so that it does not depend on what else happens.
 type scheduler struct {
-	rng   *rand.Rand
+	seed  uint64
+	rng   *rand.Rand // for the world as a whole
+	named map[string]int
 	begin time.Time
 	wake  chan struct{} // holds one
 
@@ -49,7 +53,7 @@ type scheduler struct {
 const traceTail = 400
 
 func newScheduler(seed uint64) *scheduler {
-	return &scheduler{rng: rand.New(rand.NewPCG(seed, 0x1ea7)), begin: time.Now(), wake: make(chan struct{}, 1), limit: 5_000_000}
+	return &scheduler{seed: seed, named: map[string]int{}, rng: rand.New(rand.NewPCG(seed, 0x1ea7)), begin: time.Now(), wake: make(chan struct{}, 1), limit: 5_000_000}
 }
 
 // submit hands a step to the scheduler. It never blocks.
@@ -113,7 +117,12 @@ func (s *scheduler) admit() {
 	s.mu.Unlock()
 	slices.SortStableFunc(arrived, func(a, b *step) int { return cmp.Or(cmp.Compare(a.who, b.who), cmp.Compare(a.what, b.what)) })
 	for _, st := range arrived {
-		st.due = time.Now().Add(st.decide(s.rng))
+		name := st.who + " " + st.what
+		s.named[name]++
+		h := fnv.New64a()
+		_, _ = fmt.Fprintf(h, "%s %d", name, s.named[name])
+		st.rng = rand.New(rand.NewPCG(s.seed, h.Sum64()))
+		st.due = time.Now().Add(st.decide(st.rng))
 		s.queue(st)
 	}
 }

@@ -140,16 +140,37 @@ func (t totals) String() string {
 	return b.String()
 }
 
-var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck}
-
 func TestTheSameSeedTwiceIsTheSameRun(t *testing.T) {
-	same := 0
 	const seeds = 20
-	for seed := uint64(1); seed <= seeds; seed++ {
-		a, b := run(t, seed, 5*time.Second, sound, nil), run(t, seed, 5*time.Second, sound, nil)
-		if a.s.hash == b.s.hash {
-			same++
+	same, steps := 0, 0
+	for seed := *firstSeed; seed < *firstSeed+seeds; seed++ {
+		var lines [2][]string
+		for i := range lines {
+			r := run(t, seed, 10*time.Second, sound, &lineWriter{&lines[i]})
+			if len(r.violations) > 0 {
+				t.Error(r.report())
+			}
 		}
+		n := 0
+		for n < min(len(lines[0]), len(lines[1])) && lines[0][n] == lines[1][n] {
+			n++
+		}
+		steps += n
+		if n == len(lines[0]) && n == len(lines[1]) {
+			same++
+			continue
+		}
+		t.Logf("seed %d differs after %d of %d steps\n  %s\n once  %s\n again %s", seed, n, len(lines[0]),
+			strings.Join(lines[0][max(n-3, 0):n], "\n  "), lines[0][min(n, len(lines[0])-1)], lines[1][min(n, len(lines[1])-1)])
 	}
-	t.Logf("%d of %d the same", same, seeds)
+	t.Logf("%d of %d seeds are the same twice, %d steps", same, seeds, steps)
+}
+
+// lineWriter keeps lines.
+type lineWriter struct{ lines *[]string }
+
+// Write implements io.Writer.
+func (l *lineWriter) Write(b []byte) (int, error) {
+	*l.lines = append(*l.lines, strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
 }

@@ -44,11 +44,25 @@ var _ journal.Journal = (*Journal)(nil)
 // that many entries.
 const maxPrefetch = 16
 
+// Option changes how a Journal works.
+type Option func(*Journal)
+
+// Jitter has the waits between attempts drawn by draw, from [0, bound), instead of at random: for a simulation, which draws from
+// its seed.
+func Jitter(draw func(bound time.Duration) time.Duration) Option {
+	return func(j *Journal) {
+		j.pause = func(ctx context.Context, attempt int) error { return pauseFor(ctx, attempt, draw) }
+	}
+}
+
 // Open opens the journal of a cluster whose head is there. journal.ErrNoHead if it is not (J6): whoever starts a new cluster
 // calls Create first. journal.ErrMismatch if another journal driver holds the truth of this bucket.
-func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys) (*Journal, error) {
+func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys, options ...Option) (*Journal, error) {
 	j := &Journal{
 		store: store, keys: keys, prefetch: maxPrefetch, newTerm: randomTerm, pause: pause, tips: make(map[uint64]*tipAt),
+	}
+	for _, change := range options {
+		change(j)
 	}
 	h, _, err := j.readHead(ctx)
 	if err != nil {
@@ -60,12 +74,6 @@ func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys) (
 	}
 	j.cluster = h.Cluster
 	return j, nil
-}
-
-// Jitter has the waits between attempts drawn by draw, from [0, bound), instead of at random: for a simulation, which draws from
-// its seed. It is to be called before anything else.
-func (j *Journal) Jitter(draw func(bound time.Duration) time.Duration) {
-	j.pause = func(ctx context.Context, attempt int) error { return pauseFor(ctx, attempt, draw) }
 }
 
 // Head implements journal.Journal.
