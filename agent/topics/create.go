@@ -271,8 +271,28 @@ type Deleted struct {
 
 // Delete deletes topics, each for itself, their data and the offsets committed for them. It answers one Deleted for each ref,
 // in order.
+//
+// A replica that lags may give the id of a topic that is gone, while another has its name by now. When that was noticed, the
+// deletion has been applied here, and the name is looked up once more (R7): then it is nobody's, or the other's.
 func (c *Catalog) Delete(ctx context.Context, refs []Ref) []Deleted {
-	gone := make([]Deleted, len(refs))
+	gone, missed := c.delete(ctx, refs)
+	if len(missed) == 0 {
+		return gone
+	}
+	again := make([]Ref, len(missed))
+	for n, i := range missed {
+		again[n] = refs[i]
+	}
+	second, _ := c.delete(ctx, again)
+	for n, i := range missed {
+		gone[i] = second[n]
+	}
+	return gone
+}
+
+// delete also answers which of the refs are names of topics that were found, and were gone when they were to be deleted.
+func (c *Catalog) delete(ctx context.Context, refs []Ref) (gone []Deleted, missed []int) {
+	gone = make([]Deleted, len(refs))
 	found, errs := c.Find(ctx, refs)
 	var chosen []int
 	for i := range refs {
@@ -290,12 +310,15 @@ func (c *Catalog) Delete(ctx context.Context, refs []Ref) []Deleted {
 			switch {
 			case err != nil:
 				gone[i] = Deleted{Err: err}
-			case results[n].Code == state.CodeUnknownTopic: // deleted in between
+			case results[n].Code == state.CodeUnknownTopic: // deleted in between, or before: this replica lagged
 				gone[i] = Deleted{Err: errUnknownRef(refs[i])}
+				if refs[i].ID.IsZero() {
+					missed = append(missed, i)
+				}
 			case results[n].Code != state.CodeOK:
 				gone[i] = Deleted{Err: fmt.Errorf("delete topic %q: metadata answered %s", gone[i].Name, results[n].Code)}
 			}
 		}
 	}
-	return gone
+	return gone, missed
 }

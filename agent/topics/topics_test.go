@@ -469,3 +469,19 @@ func TestNamesCollideAcrossAgents(t *testing.T) {
 		t.Errorf("%+v", made[0])
 	}
 }
+
+// A name that a lagging replica knows as that of a topic which is gone belongs to another topic by now: that one is meant.
+func TestDeleteByNameFindsTheTopicThatHasTheNameNow(t *testing.T) {
+	c, w := newCatalog(t)
+	before := state.CreateTopic{Topic: state.UUID{1}, Name: "t", Partitions: 1, ReplicationFactor: 1}
+	w.elsewhere(before)
+	w.lags = true
+	w.elsewhere(state.DeleteTopic{Topic: before.Topic})
+	w.elsewhere(state.CreateTopic{Topic: state.UUID{2}, Name: "t", Partitions: 1, ReplicationFactor: 1})
+	if gone := c.Delete(t.Context(), []Ref{{Name: "t"}})[0]; gone.Err != nil || gone.ID != (state.UUID{2}) {
+		t.Errorf("deleted %v: %v", gone.ID, gone.Err)
+	}
+	if _, there := w.truth.Reader().TopicByName("t"); there {
+		t.Error("the topic is still there")
+	}
+}
