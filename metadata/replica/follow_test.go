@@ -262,3 +262,17 @@ func TestAFollowerReadsAGapOnceTheBucketIsBack(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAgentThatBeginsBehindARelayIsNotTakenForDead(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		c.add("lead", "x")
+		c.add("relay", "y") // the leader hears of those behind it twice a second
+		for i := range 8 {
+			time.Sleep(10*time.Second + time.Duration(i)*61*time.Millisecond)
+			n := c.addSilently(fmt.Sprintf("n%d", i), "y", nil)
+			n.openSession(t, "y")
+			time.Sleep(3 * time.Second)
+			must(t, n.do(t, fmt.Sprintf("topic-%d", i)))
+		}
+	})
+}

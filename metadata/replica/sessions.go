@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -13,8 +14,11 @@ import (
 // knownBeats is the silence, in beats, after which the leader asks whether a session's process still is there.
 const knownBeats = 2
 
-// keeper closes dead sessions, for a leader.
-type keeper struct{ *Replica }
+// keeper closes dead sessions, for a leader. seen is when it first saw each session that is open; the goroutine in run has it.
+type keeper struct {
+	*Replica
+	seen map[state.UUID]time.Time
+}
 
 // run closes the sessions of processes that are gone, as long as this replica leads: at once when nothing listens where
 // they did or another process does, otherwise after SessionPatience without a sign of life. A leader without peers closes
@@ -91,6 +95,21 @@ type dead struct {
 	why string
 }
 
+// see answers the open sessions, and notes when each was first seen: an agent that has just begun was not silent before.
+func (r keeper) see(now time.Time) []state.Session {
+	open := r.openSessions()
+	still := make(map[state.UUID]time.Time, len(open))
+	for _, s := range open {
+		still[s.ID] = now
+		if at, ok := r.seen[s.ID]; ok {
+			still[s.ID] = at
+		}
+	}
+	clear(r.seen)
+	maps.Copy(r.seen, still)
+	return open
+}
+
 // findDead asks about those who have been silent, as of now. Nobody could be heard before since.
 func (r keeper) findDead(ctx context.Context, now, since time.Time) (found []dead) {
 	var mu sync.Mutex
@@ -101,12 +120,9 @@ func (r keeper) findDead(ctx context.Context, now, since time.Time) (found []dea
 		defer mu.Unlock()
 		found = append(found, dead{s, why})
 	}
-	for _, s := range r.openSessions() {
+	for _, s := range r.see(now) {
 		last := r.net.alive.last(s.ID)
-		silent := now.Sub(last)
-		if last.Before(since) {
-			silent = now.Sub(since)
-		}
+		silent := min(now.Sub(last), now.Sub(since), now.Sub(r.seen[s.ID]))
 		switch {
 		case r.net.peers == nil:
 			if s.Opened < r.at.Load().term {
