@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -90,7 +91,7 @@ func (g *ground) open(ctx context.Context, cfg Config, reg prometheus.Registerer
 	}
 	metered := meter.New(driver)
 	reg.MustRegister(metered)
-	if err = objectstore.Probe(ctx, metered, g.keys); err != nil {
+	if err = probe(ctx, metered, g.keys); err != nil {
 		return fmt.Errorf("store %s: %w", cfg.Store, err)
 	}
 	g.store = limit.New(metered, limit.Default())
@@ -105,6 +106,46 @@ func (g *ground) open(ctx context.Context, cfg Config, reg prometheus.Registerer
 	}
 	g.cluster = head.Cluster
 	return nil
+}
+
+// How often a bucket is probed that does not answer properly at the moment: 2.5 s of pauses in all.
+const (
+	probes     = 6
+	probePause = 80 * time.Millisecond // doubled each time
+)
+
+// probe probes the bucket. One that is overloaded, fails inside or drops connections is probed anew, under other names, since
+// an agent that is started in such a moment, perhaps because of it, should not give up. What says something about the
+// bucket, or that nobody is there, is told at once.
+func probe(ctx context.Context, store objectstore.Store, keys objectstore.Keys) error {
+	for n, pause := 1, probePause; ; n, pause = n+1, 2*pause {
+		err := objectstore.Probe(ctx, store, keys)
+		if err == nil || n == probes || !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// passing reports whether an error may be gone in a moment.
+func passing(err error) bool {
+	if errors.Is(err, objectstore.ErrThrottled) {
+		return true
+	}
+	for _, lasting := range []error{
+		objectstore.ErrNotApplied, objectstore.ErrDenied, objectstore.ErrNoBucket, objectstore.ErrClockSkew, objectstore.ErrUnsupported,
+	} {
+		if errors.Is(err, lasting) {
+			return false
+		}
+	}
+	return true
 }
 
 // ErrNoDriver: a journal that this version cannot keep.

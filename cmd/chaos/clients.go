@@ -226,6 +226,9 @@ func (c *crowd) committed(group, who string, req *kmsg.OffsetCommitRequest, resp
 	}
 }
 
+// hopeless is how long members are given to read everything when a promise is known to be broken: twice a session.
+const hopeless = 90 * time.Second
+
 // run has everybody at work until stop ends; then producers finish, members read on until they have everything, and everybody
 // ends, in this order, at last when last does.
 func (c *crowd) run(stop, last context.Context) error {
@@ -261,7 +264,10 @@ func (c *crowd) run(stop, last context.Context) error {
 	begin(&others, func() error { c.watchGroups(reading, agents); return nil })
 	producing.Wait()
 	c.notes.note("everything is acknowledged or refused")
-	for reading.Err() == nil && c.missing() > 0 {
+	for began := time.Now(); reading.Err() == nil && c.missing() > 0; {
+		if c.history.isBroken() && time.Since(began) > hopeless {
+			break // what is missing may never come
+		}
 		wait(reading, 100*time.Millisecond)
 	}
 	c.notes.note("records that a group was not given: %d", c.missing())

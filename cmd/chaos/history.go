@@ -98,6 +98,13 @@ func (h *history) accuse(format string, args ...any) {
 	h.violate(format, args...)
 }
 
+// isBroken tells whether a promise is known to be broken.
+func (h *history) isBroken() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.broken > 0
+}
+
 // sends answers the mark of the next record that the producer sends there.
 func (h *history) sends(p place, producer int32) mark {
 	h.mu.Lock()
