@@ -86,7 +86,7 @@ func NewSession(svc Service, who Identity, now func() time.Time) *Session {
 const namePatience = 15 * time.Second
 
 // Open opens the session by a command. It is called once, before Run, and before NodeID is asked for. It is repeated until the
-// outcome is known, or ctx ends.
+// outcome is known, or ctx ends. ErrSessionClosed if the session was opened, and closed by others before this process learned it.
 func (s *Session) Open(ctx context.Context) error {
 	op := state.OpenSession{
 		Session: s.who.Session, NodeID: s.who.NodeID, Agent: s.who.Agent, Address: s.who.Address, Zone: s.who.Zone, Level: state.Level,
@@ -104,6 +104,8 @@ func (s *Session) Open(ctx context.Context) error {
 			return nil
 		case results[0].Code == state.CodeSessionExists && s.opened(ctx): // by an attempt whose answer got lost
 			return nil
+		case results[0].Code == state.CodeSessionExists: // likewise, and the other agents have taken this one for dead since
+			return fmt.Errorf("open session %s: %w", s.who.Session, ErrSessionClosed)
 		case results[0].Code == state.CodeConflict && s.who.Agent != "" && s.now().Sub(began) < namePatience:
 		default:
 			return s.refused(ctx, results[0].Code)

@@ -218,3 +218,16 @@ func TestClosingASessionIsAnOrderlyEndOfItsRun(t *testing.T) {
 		t.Fatalf("an agent that drains must not exit with an error: %v", err)
 	}
 }
+
+func TestASessionThatWasClosedBeforeItsOpeningWasKnownIsClosed(t *testing.T) {
+	svc := service(t)
+	id := state.UUID{15: 7}
+	_, err := svc.Do(t.Context(), state.Command{Op: state.OpenSession{Session: id, NodeID: -1, Level: state.Level}})
+	must(t, err)
+	_, err = svc.Do(t.Context(), state.Command{Op: state.CloseSession{Session: id}})
+	must(t, err)
+	s := metadata.NewSession(svc, metadata.Identity{Session: id, NodeID: -1}, time.Now)
+	if err := s.Open(t.Context()); !errors.Is(err, metadata.ErrSessionClosed) {
+		t.Fatalf("opening it again: %v", err)
+	}
+}
