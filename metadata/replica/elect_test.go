@@ -371,3 +371,32 @@ func TestALeaderKilledAgainAndAgainIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// V4 with several agents: nobody tells a leader that it was replaced.
+func TestR1ALeaderThatDoesNotKnowThatItWasReplacedAnswersNothingFromMemory(t *testing.T) {
+	for _, ask := range []string{"here", "for another agent"} {
+		t.Run(ask, func(t *testing.T) {
+			inCluster(t, func(t *testing.T, c *cluster) {
+				nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", "")}
+				first := leader(t, nodes...)
+				c.freeze(first) // it reaches nobody, and the bucket
+				must(t, others(first, nodes...)[0].do(t, "new"))
+				want := others(first, nodes...)[0].index(t)
+				if !first.Leading() {
+					t.Fatal("it has noticed: the test shows nothing")
+				}
+				if ask == "here" {
+					if got := first.topics(t, metadata.Fresh()); len(got) != 1 {
+						t.Errorf("it sees %v", got)
+					}
+				} else if index, err := first.Server().Tip(t.Context(), 1); err == nil && index < want {
+					t.Errorf("it says %d, and %d was committed before", index, want)
+				}
+				if first.Leading() {
+					t.Error("it still believes to lead")
+				}
+				c.thaw(first)
+			})
+		})
+	}
+}
