@@ -105,12 +105,14 @@ func anyPlace() place {
 	return place{"one", 0}
 }
 
-// produce sends records until ctx ends, and then waits for those on their way, as long as last. Now and then it begins anew as another
-// producer.
+// produce sends records until ctx ends, and then waits for those on their way, as long as last. Now and then another producer takes
+// over at once; an agent that does not answer the former one keeps nobody from going on.
 func (c *crowd) produce(ctx, last context.Context) error {
+	var finishing sync.WaitGroup // few: a producer lives for much longer than most faults last
+	defer finishing.Wait()
 	for ctx.Err() == nil {
 		life, cancel := context.WithTimeout(ctx, c.calm+rand.N(c.calm))
-		err := c.produceOnce(life, last)
+		err := c.produceOnce(life, last, &finishing)
 		cancel()
 		if err != nil {
 			return err
@@ -119,7 +121,7 @@ func (c *crowd) produce(ctx, last context.Context) error {
 	return nil
 }
 
-func (c *crowd) produceOnce(ctx, last context.Context) error {
+func (c *crowd) produceOnce(ctx, last context.Context, finishing *sync.WaitGroup) error {
 	id := c.lastProducer.Add(1)
 	who := fmt.Sprintf("producer %d", id)
 	cl, err := c.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ClientID(who),
@@ -129,7 +131,6 @@ func (c *crowd) produceOnce(ctx, last context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
 	for ctx.Err() == nil {
 		for range burst {
 			p := anyPlace()
@@ -145,9 +146,12 @@ func (c *crowd) produceOnce(ctx, last context.Context) error {
 		}
 		wait(ctx, rhythm)
 	}
-	if err := cl.Flush(last); err != nil {
-		c.history.accuse("%s: records were neither acknowledged nor refused until the end: %v", who, err)
-	}
+	finishing.Go(func() {
+		defer cl.Close()
+		if err := cl.Flush(last); err != nil {
+			c.history.accuse("%s: records were neither acknowledged nor refused until the end: %v", who, err)
+		}
+	})
 	return nil
 }
 
