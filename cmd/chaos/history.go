@@ -24,15 +24,16 @@ type history struct {
 	mu         sync.Mutex
 	logs       map[place]*partition
 	groups     map[string]map[place]*progress
-	violations []string                 // at most keptViolations
+	violations []string                 // at most keptViolations of a kind
+	kept       map[string]int           // by kind: its format
 	broken     int                      // violations in all
 	lag        map[string]time.Duration // by group: the longest from a record's acknowledgement until it was given
 
 	acked, failed, read, consumed, commits, ends, watched int // counted
 }
 
-// keptViolations is how many violations are told; the others are counted only.
-const keptViolations = 50
+// keptViolations is how many violations of a kind are told; the others are counted only.
+const keptViolations = 10
 
 // partition is what is known of one partition.
 type partition struct {
@@ -57,7 +58,7 @@ type progress struct {
 }
 
 func newHistory() *history {
-	return &history{logs: map[place]*partition{}, groups: map[string]map[place]*progress{}, lag: map[string]time.Duration{}}
+	return &history{logs: map[place]*partition{}, groups: map[string]map[place]*progress{}, lag: map[string]time.Duration{}, kept: map[string]int{}}
 }
 
 // log answers the partition. mu is held.
@@ -86,7 +87,7 @@ func (h *history) group(name string, p place) *progress {
 // violate notes a broken promise. mu is held.
 func (h *history) violate(format string, args ...any) {
 	h.broken++
-	if len(h.violations) < keptViolations {
+	if h.kept[format]++; h.kept[format] <= keptViolations {
 		h.violations = append(h.violations, fmt.Sprintf(format, args...))
 	}
 }
