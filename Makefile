@@ -87,8 +87,9 @@ COUNT    ?= 1000
 DURATION ?= 40s
 
 .PHONY: sim
-sim: ## Simulate agents, faults and clients in virtual time; SEED=1 COUNT=1000 DURATION=40s, ARGS=-sim.trace for all of one seed
-	$(GO) test -count=1 -timeout 0 -v -run 'TestAgentsKeepTheirPromises' ./cmd/sim \
+sim: ## Simulate agents, faults, clients in virtual time; SEED=1 COUNT=1000 DURATION=40s, ARGS=-sim.trace (the first build takes minutes)
+	cmd/sim/overlay '$(TOOLS)/sim'
+	$(GO) test -tags simseed -overlay '$(TOOLS)/sim/overlay.json' -count=1 -timeout 0 -v -run 'TestAgentsKeepTheirPromises' ./cmd/sim \
 		-sim.seed $(SEED) -sim.count $(COUNT) -sim.duration $(DURATION) $(ARGS)
 
 .PHONY: golden

@@ -276,7 +276,7 @@ func (l *life) open() error {
 	}
 	j := w.mutant.journal(l, opened)
 	cfg := w.replicaConfig(l)
-	if l.replica, err = replica.Open(l.ctx, cfg, j, object.NewImages(l.retrying, w.keys), wires{w, l}, l.log, l.metrics); err != nil {
+	if l.replica, err = replica.Open(l.ctx, cfg, j, object.NewImages(l.retrying, w.keys, object.Jitter(jitter)), wires{w, l}, l.log, l.metrics); err != nil {
 		return err
 	}
 	l.door = w.mutant.service(l.replica)
@@ -427,4 +427,23 @@ func (c *chunkStore) read(ctx context.Context, source cache.Source, key string, 
 		return nil, fmt.Errorf("read %s: %w", key, cache.ErrShort)
 	}
 	return [][]byte{data[off : off+n]}, nil
+}
+
+// elections counts them.
+type elections struct {
+	journal.Journal
+	l *life
+}
+
+// Lead implements journal.Journal.
+func (e elections) Lead(ctx context.Context, after uint64, body []byte) (journal.Term, error) {
+	t, err := e.Journal.Lead(ctx, after, body)
+	if err == nil {
+		what := fmt.Sprintf("leads since %d", t.Fence().Index)
+		e.l.w.s.submit(&step{who: e.l.name, what: what, decide: func(*rand.Rand) time.Duration { return 0 }, run: func() time.Duration {
+			e.l.w.count("election")
+			return 0
+		}})
+	}
+	return t, err
 }

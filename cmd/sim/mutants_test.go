@@ -50,7 +50,8 @@ func TestEachMutantIsFound(t *testing.T) {
 }
 
 // journal is what its replica sees of the journal.
-func (m mutant) journal(l *life, j journal.Journal) journal.Journal {
+func (m mutant) journal(l *life, opened journal.Journal) journal.Journal {
+	j := journal.Journal(elections{opened, l})
 	switch m {
 	case noFence, earlyAck:
 		return brokenTerms{j, m, l}

@@ -32,11 +32,14 @@ func (w *world) strike(r *rand.Rand) {
 		if h.life == nil || h.held() > 0 && chance(r, 0.5) {
 			return
 		}
-		w.count("crash")
-		w.s.trace("nemesis", "crashes "+h.life.name)
-		h.crash()
-		h.paused = time.Time{}
-		w.restart(h, time.Duration(r.Int64N(int64(15*time.Second))))
+		w.crash(r, h)
+	case dice < 4 && chance(r, 0.1):
+		w.count("crash of all")
+		for _, name := range w.names {
+			if h := w.hosts[name]; h.life != nil {
+				w.crash(r, h)
+			}
+		}
 	case dice < 5:
 		for_ := time.Duration(r.Int64N(int64(w.cfg.pauseFor)))
 		w.count("pause")
@@ -59,6 +62,15 @@ func (w *world) strike(r *rand.Rand) {
 	default:
 		w.cut(r, h)
 	}
+}
+
+// crash ends a process, and has another begin some time later.
+func (w *world) crash(r *rand.Rand, h *host) {
+	w.count("crash")
+	w.s.trace("nemesis", "crashes "+h.life.name)
+	h.crash()
+	h.paused = time.Time{}
+	w.restart(h, time.Duration(r.Int64N(int64(15*time.Second))))
 }
 
 // cut cuts an agent off from one other or from all, in one direction or in both.

@@ -39,6 +39,9 @@ func run(t *testing.T, seed uint64, chaos time.Duration, m mutant, verbose io.Wr
 	runtime.GC()
 	began := time.Now()
 	cryptotest.SetGlobalRandom(t, seed)
+	runtime.MemProfileRate = 0 // it draws
+	seedRuntime(seed<<1 | 1)
+	defer seedRuntime(0)
 	synctest.Test(t, func(*testing.T) {
 		defer func() { // what else a panic brings about, that goroutines are left, would hide it
 			if v := recover(); v != nil {
@@ -74,10 +77,25 @@ func (r result) report() string {
 // shortRun is how many seeds make check runs, besides those that found something once.
 const shortRun = 20
 
+// regressions are seeds that found something once. What the runtime draws is not in them unless it is seeded, so one may have
+// to be lucky to find the same again; the tests beside the code that was mended do not.
+var regressions = []struct {
+	seed uint64
+	what string
+}{
+	{1215, "DeleteTopics by name, at an agent that lagged, found a topic of that name that was gone, and said that there is none"},
+	{8, "InitProducerId waited for a lock over a command: who waited could not give up"},
+}
+
 // TestAgentsKeepTheirPromisesWhateverFails runs what make sim asks for; by itself, some seeds.
 func TestAgentsKeepTheirPromisesWhateverFails(t *testing.T) {
 	if *seedCount == 0 {
 		*seedCount = shortRun
+		for _, r := range regressions {
+			if r := run(t, r.seed, *duration, sound, nil); len(r.violations) > 0 {
+				t.Error(r.report())
+			}
+		}
 	}
 	var verbose io.Writer // into memory: waiting for a real file would let goroutines run in another order
 	if *tracing {
@@ -110,6 +128,7 @@ type totals struct {
 	seeds, steps, ops, failed int
 	virtual, real, recovery   time.Duration
 	counts                    map[string]int
+	hash                      uint64 // of all traces
 }
 
 func (t *totals) add(r result) {
@@ -117,6 +136,7 @@ func (t *totals) add(r result) {
 		t.counts = map[string]int{}
 	}
 	t.seeds++
+	t.hash = t.hash*31 + r.s.hash
 	t.steps += r.s.happend
 	t.ops += r.history.checkedOps
 	t.virtual += r.history.virtual
@@ -132,22 +152,25 @@ func (t *totals) add(r result) {
 
 func (t totals) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d seeds, %d failed; %d steps, %d ops checked; %v of virtual time in %v (%.0f seeds an hour); longest until all was well after the faults: %v\n",
-		t.seeds, t.failed, t.steps, t.ops, t.virtual.Round(time.Second), t.real.Round(time.Second), float64(t.seeds)/t.real.Hours(), t.recovery.Round(time.Second))
+	fmt.Fprintf(&b, "%d seeds, %d failed; %d steps, %d ops checked; %v of virtual time in %v (%.0f seeds an hour); longest until all was well after the faults: %v; traces %016x\n",
+		t.seeds, t.failed, t.steps, t.ops, t.virtual.Round(time.Second), t.real.Round(time.Second), float64(t.seeds)/t.real.Hours(), t.recovery.Round(time.Second), t.hash)
 	for _, k := range slices.Sorted(maps.Keys(t.counts)) {
 		fmt.Fprintf(&b, "  %s %d;", k, t.counts[k])
 	}
 	return b.String()
 }
 
+// The same seed twice is the same run, step by step. Built without the overlay, the runtime still draws for itself: then this test
+// says how far runs are the same, and asks only that it is a long way.
 func TestTheSameSeedTwiceIsTheSameRun(t *testing.T) {
 	const seeds = 20
-	same, steps := 0, 0
+	same, steps, all := 0, 0, 0
 	for seed := *firstSeed; seed < *firstSeed+seeds; seed++ {
 		var lines [2][]string
+		var hashes [2]uint64
 		for i := range lines {
 			r := run(t, seed, 10*time.Second, sound, &lineWriter{&lines[i]})
-			if len(r.violations) > 0 {
+			if hashes[i] = r.s.hash; len(r.violations) > 0 {
 				t.Error(r.report())
 			}
 		}
@@ -155,15 +178,22 @@ func TestTheSameSeedTwiceIsTheSameRun(t *testing.T) {
 		for n < min(len(lines[0]), len(lines[1])) && lines[0][n] == lines[1][n] {
 			n++
 		}
-		steps += n
-		if n == len(lines[0]) && n == len(lines[1]) {
+		steps, all = steps+n, all+len(lines[0])
+		if hashes[0] == hashes[1] {
 			same++
 			continue
 		}
-		t.Logf("seed %d differs after %d of %d steps\n  %s\n once  %s\n again %s", seed, n, len(lines[0]),
+		differ := t.Logf
+		if seeded {
+			differ = t.Errorf
+		}
+		differ("seed %d differs after %d of %d steps\n  %s\n once  %s\n again %s", seed, n, len(lines[0]),
 			strings.Join(lines[0][max(n-3, 0):n], "\n  "), lines[0][min(n, len(lines[0])-1)], lines[1][min(n, len(lines[1])-1)])
 	}
-	t.Logf("%d of %d seeds are the same twice, %d steps", same, seeds, steps)
+	t.Logf("%d of %d seeds are the same twice, and %d of %d steps", same, seeds, steps, all)
+	if steps < all/10 {
+		t.Errorf("only %d of %d steps are the same twice", steps, all)
+	}
 }
 
 // lineWriter keeps lines.

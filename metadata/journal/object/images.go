@@ -17,11 +17,16 @@ import (
 type Images struct {
 	store objectstore.Store
 	keys  objectstore.Keys
+	pause func(ctx context.Context, attempt int) error // waits before another attempt
 }
 
 // NewImages answers the snapshots of one cluster.
-func NewImages(store objectstore.Store, keys objectstore.Keys) *Images {
-	return &Images{store: store, keys: keys}
+func NewImages(store objectstore.Store, keys objectstore.Keys, options ...Option) *Images {
+	i := &Images{store: store, keys: keys, pause: pause}
+	for _, change := range options {
+		change(&i.pause)
+	}
+	return i
 }
 
 // PutShard stores a shard that the image at index is the first to need, under an id that nobody else has.
@@ -79,7 +84,7 @@ func (i *Images) put(ctx context.Context, key string, body []byte) error {
 		if err == nil || errors.Is(err, objectstore.ErrLost) {
 			return nil
 		}
-		if final(err) || attempt+1 == putAttempts || pause(ctx, attempt) != nil {
+		if final(err) || attempt+1 == putAttempts || i.pause(ctx, attempt) != nil {
 			return fmt.Errorf("write snapshot %s: %w", key, err)
 		}
 	}

@@ -44,14 +44,14 @@ var _ journal.Journal = (*Journal)(nil)
 // that many entries.
 const maxPrefetch = 16
 
-// Option changes how a Journal works.
-type Option func(*Journal)
+// Option changes how a Journal, or Images, wait between attempts.
+type Option func(pause *func(ctx context.Context, attempt int) error)
 
 // Jitter has the waits between attempts drawn by draw, from [0, bound), instead of at random: for a simulation, which draws from
 // its seed.
 func Jitter(draw func(bound time.Duration) time.Duration) Option {
-	return func(j *Journal) {
-		j.pause = func(ctx context.Context, attempt int) error { return pauseFor(ctx, attempt, draw) }
+	return func(pause *func(context.Context, int) error) {
+		*pause = func(ctx context.Context, attempt int) error { return pauseFor(ctx, attempt, draw) }
 	}
 }
 
@@ -62,7 +62,7 @@ func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys, o
 		store: store, keys: keys, prefetch: maxPrefetch, newTerm: randomTerm, pause: pause, tips: make(map[uint64]*tipAt),
 	}
 	for _, change := range options {
-		change(j)
+		change(&j.pause)
 	}
 	h, _, err := j.readHead(ctx)
 	if err != nil {
