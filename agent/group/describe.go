@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/protocols"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -109,7 +110,7 @@ func describe(g *group) Description {
 	for _, m := range g.roster.order {
 		detail := Detail{ID: m.id, Instance: m.instance, ClientID: m.clientID, ClientHost: m.clientHost}
 		if g.phase == phaseStable {
-			detail.Metadata, detail.Assignment = m.metadata(g.protocol), m.assignment
+			detail.Metadata, detail.Assignment = protocols.Metadata(m.protocols, g.protocol), m.assignment
 		}
 		d.Members = append(d.Members, detail)
 	}

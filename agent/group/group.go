@@ -119,16 +119,6 @@ func restore(cfg *Config, d state.Group, now time.Time) *group {
 	return g
 }
 
-// known is how many members there are of whom the journal knows.
-func (g *group) known() (n int) {
-	for _, m := range g.roster.order {
-		if !m.fresh {
-			n++
-		}
-	}
-	return n
-}
-
 // durable is the group as it goes into the journal. Nothing of it is changed afterwards.
 //
 // A group whose members are asked to join again because some have left is in the journal as a stable one without those, of the

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/leat-stream/leat/agent/group/protocols"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -233,7 +234,7 @@ func (j *joiner) joinKnown() {
 		j.refuse(r.Member, err)
 		return
 	}
-	same := m.matches(r.Protocols)
+	same := protocols.Same(m.protocols, r.Protocols)
 	switch {
 	case g.phase == phasePreparing:
 		j.rejoin(m)

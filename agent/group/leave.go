@@ -43,7 +43,7 @@ func (c *Coordinator) Leave(ctx context.Context, r LeaveRequest) ([]error, error
 
 func (r *LeaveRequest) leave(g *group, now time.Time) []error {
 	errs := make([]error, len(r.Members))
-	gone, known := 0, g.known()
+	gone, known := 0, g.roster.known()
 	for i, l := range r.Members {
 		errs[i] = l.leave(g)
 		if errs[i] == nil {
@@ -53,7 +53,7 @@ func (r *LeaveRequest) leave(g *group, now time.Time) []error {
 	if gone > 0 && g.phase != phaseEmpty {
 		g.rebalanceOrComplete("members leave", now)
 	}
-	if g.phase == phasePreparing && g.known() < known { // else the generation that follows is written
+	if g.phase == phasePreparing && g.roster.known() < known { // else the generation that follows is written
 		g.want(nil)
 	}
 	return errs

@@ -1,10 +1,10 @@
 package group
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/protocols"
 	"github.com/leat-stream/leat/agent/group/reply"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -41,22 +41,6 @@ func (m *member) bytes() int64 {
 	return n
 }
 
-func (m *member) metadata(protocol string) []byte {
-	for _, p := range m.protocols {
-		if p.Name == protocol {
-			return p.Metadata
-		}
-	}
-	return nil
-}
-
-// matches reports whether a member joins with just what it joined with before.
-func (m *member) matches(protocols []state.Protocol) bool {
-	return slices.EqualFunc(m.protocols, protocols, func(a, b state.Protocol) bool {
-		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
-	})
-}
-
 func (m *member) durable() state.Member {
 	return state.Member{
 		ID: m.id, Instance: m.instance, ClientID: m.clientID, ClientHost: m.clientHost,
@@ -79,12 +63,12 @@ type roster struct {
 	order     []*member
 	byID      map[string]*member
 	static    map[string]*member // by group.instance.id
-	supported map[string]int     // how many members offer a protocol
+	supported protocols.Tally    // how many members offer a protocol
 	joined    int                // how many have a JoinGroup waiting
 }
 
 func newRoster() roster {
-	return roster{byID: map[string]*member{}, static: map[string]*member{}, supported: map[string]int{}}
+	return roster{byID: map[string]*member{}, static: map[string]*member{}, supported: protocols.Tally{}}
 }
 
 func (r *roster) instance(id string) *member { return r.static[id] }
@@ -102,7 +86,7 @@ func (r *roster) index(m *member) {
 	if m.instance != "" {
 		r.static[m.instance] = m
 	}
-	r.count(m, 1)
+	r.supported.Add(m.protocols, 1)
 }
 
 func (r *roster) unindex(m *member) {
@@ -110,15 +94,7 @@ func (r *roster) unindex(m *member) {
 	if m.instance != "" {
 		delete(r.static, m.instance)
 	}
-	r.count(m, -1)
-}
-
-func (r *roster) count(m *member, by int) {
-	for _, p := range m.protocols {
-		if r.supported[p.Name] += by; r.supported[p.Name] == 0 {
-			delete(r.supported, p.Name)
-		}
-	}
+	r.supported.Add(m.protocols, -1)
 }
 
 // remove answers the member that it removed, or nil.
@@ -144,9 +120,9 @@ func (r *roster) rename(m *member, id string) {
 
 // offer replaces the protocols of a member.
 func (r *roster) offer(m *member, protocols []state.Protocol) {
-	r.count(m, -1)
+	r.supported.Add(m.protocols, -1)
 	m.protocols = protocols
-	r.count(m, 1)
+	r.supported.Add(m.protocols, 1)
 }
 
 // await makes w the member's waiting JoinGroup. One that waited before comes from a connection that the client has given up; it
@@ -170,26 +146,23 @@ func (r *roster) answer(m *member, resp JoinResponse, err error) {
 	r.joined--
 }
 
-// vote chooses the protocol that most members prefer among those that all offer; ties go to the one that was named first.
+// vote chooses the protocol of the next generation.
 func (r *roster) vote() string {
-	votes := map[string]int{}
-	best := ""
+	offers := make([][]state.Protocol, 0, len(r.order))
 	for _, m := range r.order {
-		for _, p := range m.protocols {
-			if r.supported[p.Name] == len(r.order) {
-				votes[p.Name]++
-				break
-			}
+		offers = append(offers, m.protocols)
+	}
+	return r.supported.Vote(offers)
+}
+
+// known is how many members there are of whom the journal knows.
+func (r *roster) known() (n int) {
+	for _, m := range r.order {
+		if !m.fresh {
+			n++
 		}
 	}
-	for _, m := range r.order {
-		for _, p := range m.protocols {
-			if votes[p.Name] > votes[best] {
-				best = p.Name
-			}
-		}
-	}
-	return best
+	return n
 }
 
 // rebalanceTimeout is the longest of all members.
@@ -218,7 +191,7 @@ func (r *roster) elect(leader string) (string, bool) {
 func (r *roster) subscriptions(protocol string) []Subscription {
 	all := make([]Subscription, 0, len(r.order))
 	for _, m := range r.order {
-		all = append(all, Subscription{Member: m.id, Instance: m.instance, Metadata: m.metadata(protocol)})
+		all = append(all, Subscription{Member: m.id, Instance: m.instance, Metadata: protocols.Metadata(m.protocols, protocol)})
 	}
 	return all
 }
