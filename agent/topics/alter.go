@@ -48,9 +48,7 @@ func (c *Catalog) Alter(ctx context.Context, name string, changes []topicconfig.
 		switch results[0].Code {
 		case state.CodeOK:
 			return nil
-		case state.CodeUnknownTopic:
-			return errUnknown()
-		case state.CodeConflict:
+		case state.CodeUnknownTopic, state.CodeConflict: // others were first, or this replica lagged: look again (R7)
 			continue
 		}
 		return fmt.Errorf("alter configs of %q: metadata answered code %d", name, results[0].Code)

@@ -485,3 +485,20 @@ func TestDeleteByNameFindsTheTopicThatHasTheNameNow(t *testing.T) {
 		t.Error("the topic is still there")
 	}
 }
+
+func TestAlterByNameFindsTheTopicThatHasTheNameNow(t *testing.T) {
+	c, w := newCatalog(t)
+	before := state.CreateTopic{Topic: state.UUID{1}, Name: "t", Partitions: 1, ReplicationFactor: 1}
+	w.elsewhere(before)
+	w.lags = true
+	w.elsewhere(state.DeleteTopic{Topic: before.Topic})
+	w.elsewhere(state.CreateTopic{Topic: state.UUID{2}, Name: "t", Partitions: 1, ReplicationFactor: 1})
+	value := "compact"
+	change := topicconfig.Change{Name: "cleanup.policy", Op: topicconfig.Set, Value: &value}
+	if err := c.Alter(t.Context(), "t", []topicconfig.Change{change}, false); err != nil {
+		t.Error(err)
+	}
+	if len(w.truth.Reader().Configs(state.ResourceTopic, state.UUID{2}, "")) != 1 {
+		t.Error("the topic has not been altered")
+	}
+}
