@@ -81,7 +81,7 @@ func TestDeathOfTheClientIsSeenPastTheAge(t *testing.T) {
 }
 
 func TestRequestThatIsThereIsServedBeforeTheConnectionGoes(t *testing.T) {
-	piped(t, func(g *gated, _ *Server, c *client, _ *prometheus.Registry) {
+	piped(t, func(g *gated, s *Server, c *client, _ *prometheus.Registry) {
 		go func() {
 			for id := range int32(3) {
 				if _, err := c.Write(metadata(id)); err != nil {
@@ -90,8 +90,13 @@ func TestRequestThatIsThereIsServedBeforeTheConnectionGoes(t *testing.T) {
 			}
 		}()
 		g.begins(t, 0)
-		time.Sleep(10 * time.Minute)
-		for id := range int32(3) { // each within the grace
+		shed := make(chan struct{})
+		go func() {
+			defer close(shed)
+			s.Shed(context.Background(), 1) // the connection is to go from now on
+		}()
+		synctest.Wait()
+		for id := range int32(3) { // each within the grace: no time passes
 			g.answer(id)
 			if got, _ := c.receive(); got != id {
 				t.Fatal(got)
@@ -101,7 +106,8 @@ func TestRequestThatIsThereIsServedBeforeTheConnectionGoes(t *testing.T) {
 			}
 		}
 		c.closed()
-	}, ageOf(15*time.Minute), func(c *Config) { c.MaxAge = 12 * time.Minute })
+		<-shed
+	})
 }
 
 func TestClientThatAlwaysHasARequestOnItsWayIsClosedAfterTheGrace(t *testing.T) {

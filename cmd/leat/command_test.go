@@ -176,7 +176,7 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 	for _, want := range []string{
 		`zone +from-flag +flag --zone`, `cluster +from-env +environment LEAT_CLUSTER`, `flush-interval +1s +file ` + regexp.QuoteMeta(path),
 		`listen +in=127.0.0.1:1,out=127.0.0.1:2 +file`, `advertise +in=a:1,out=b:2 +environment LEAT_ADVERTISE`,
-		`journal +bucket: +default for this store`, `flush-bytes +8.0MiB +default`, `name +agent +default`,
+		`journal +bucket: +default for this store`, `flush-bytes +8.0MiB +default`, `name +"" +default`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(p.stdout.String()) {
 			t.Errorf("no line %s in\n%s", want, p.stdout.String())
@@ -254,7 +254,7 @@ func TestDoctor(t *testing.T) {
 func TestInspectEveryKindOfObject(t *testing.T) {
 	dir := t.TempDir() + "/bucket"
 	cfg := agent.Default()
-	cfg.Store, cfg.Journal, cfg.HTTP, cfg.SnapshotBytes = "file://"+dir, "bucket:", "", 2000
+	cfg.Store, cfg.Journal, cfg.HTTP, cfg.SnapshotBytes, cfg.Name = "file://"+dir, "bucket:", "", 2000, "agent"
 	cfg.Wire.Listeners = []wire.Listener{{Name: "default", Address: "127.0.0.1:0"}}
 	cfg.Tune()
 	a, err := agent.Open(t.Context(), cfg, slog.New(slog.DiscardHandler))

@@ -171,7 +171,7 @@ func TestAgentsShareABucket(t *testing.T) {
 		second := startAgent(t, args...)
 		produceOne(t, second.addr, "by the second")
 		second.until("the first counts as dead", func() bool {
-			return strings.Contains(second.stderr.String(), "session closed: its agent is gone")
+			return strings.Contains(second.stderr.String(), "session of an agent closed")
 		})
 		first.signal(continueSignal)
 		first.until("it begins anew", func() bool { return strings.Count(first.stderr.String(), "msg=serving") == 2 })
