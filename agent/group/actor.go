@@ -208,6 +208,11 @@ func (a *actor) account() {
 	a.c.m.rebalances.Add(float64(told.settled - a.told.settled))
 	a.told = told
 	a.g.newcomers.left = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
+	a.list()
+}
+
+// list publishes what ListGroups shows.
+func (a *actor) list() {
 	now := Listing{ID: a.id, ProtocolType: a.g.protocolType, State: a.g.phase.String()}
 	if old := a.listing.Load(); old == nil || *old != now {
 		if old != nil {
@@ -227,6 +232,7 @@ func (a *actor) settle(ctx context.Context) error {
 		}
 		w := a.g.wanted
 		a.g.wanted = nil
+		a.list() // before anybody is answered, who may look at once
 		now := time.Now()
 		if deaf := now.Sub(began); deaf > 0 {
 			a.g.postpone(deaf) // who sent a heartbeat meanwhile was not heard

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -169,7 +170,7 @@ func TestTheSameSeedTwiceIsTheSameRun(t *testing.T) {
 		var lines [2][]string
 		var hashes [2]uint64
 		for i := range lines {
-			r := run(t, seed, 10*time.Second, sound, &lineWriter{&lines[i]})
+			r := run(t, seed, 10*time.Second, sound, &lineWriter{lines: &lines[i]})
 			if hashes[i] = r.s.hash; len(r.violations) > 0 {
 				t.Error(r.report())
 			}
@@ -196,11 +197,16 @@ func TestTheSameSeedTwiceIsTheSameRun(t *testing.T) {
 	}
 }
 
-// lineWriter keeps lines.
-type lineWriter struct{ lines *[]string }
+// lineWriter keeps lines, which come from the scheduler and from everybody who logs. mu guards them.
+type lineWriter struct {
+	mu    sync.Mutex
+	lines *[]string
+}
 
 // Write implements io.Writer.
 func (l *lineWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	*l.lines = append(*l.lines, strings.TrimSuffix(string(b), "\n"))
 	return len(b), nil
 }
