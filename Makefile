@@ -31,7 +31,7 @@ CODE  := agent cache cmd metadata objectstore
 help: ## Print this
 	@echo 'Leat: a Kafka-compatible streaming service that keeps every byte in object storage.'
 	@echo
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
 	@echo '  ARGS="…" goes to the program started (run, dev, minio, demo, bench, chaos), PKG=./agent/… narrows test and race.'
 
