@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/leat-stream/leat/cmd/agentproc"
@@ -43,11 +42,8 @@ func lay(ctx context.Context, leat, store string) (b *bed, err error) {
 		if b.minio, err = minioproc.Start(ctx, filepath.Join(b.dir, "minio"), minioproc.Options{OwnGroup: true}); err != nil {
 			return nil, err
 		}
-		for _, setting := range b.minio.Env() { // for the driver in this process, and for the agent
-			name, value, _ := strings.Cut(setting, "=")
-			if err = os.Setenv(name, value); err != nil {
-				return nil, err
-			}
+		if err = b.minio.Setenv(); err != nil { // for the driver in this process, and for the agent
+			return nil, err
 		}
 		b.options.Store = b.minio.S3URL("bench")
 	}

@@ -64,11 +64,8 @@ func reportAgent(ctx context.Context, agent *agentproc.Agent, followed agentproc
 
 // objects counts what lies in the bucket now, by the first word of the name below the cluster's.
 func objects(ctx context.Context, server *minioproc.Server) error {
-	for _, setting := range server.Env() {
-		name, value, _ := strings.Cut(setting, "=")
-		if err := os.Setenv(name, value); err != nil {
-			return err
-		}
+	if err := server.Setenv(); err != nil {
+		return err
 	}
 	store, err := storeurl.Open(ctx, server.S3URL("demo"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
@@ -291,4 +292,26 @@ func (g *gate) Put(ctx context.Context, key string, body objectstore.Body, c obj
 		return "", errBroken
 	}
 	return g.Store.Put(ctx, key, body, c)
+}
+
+// tampered is a leader and a follower to whom a topic "good" is pushed as "evil": a bug, or bad memory, that makes its state
+// differ. Every entry carries the leader's hash.
+func (c *cluster) tampered() (first, other *node) {
+	c.t.Helper()
+	var nodes []*node
+	for _, name := range []string{"a", "b"} {
+		n := c.addSilently(name, "", func(cfg *replica.Config) { cfg.CheckEvery = 1 })
+		n.openSession(c.t, "")
+		nodes = append(nodes, n)
+	}
+	first = leader(c.t, nodes...)
+	other = others(first, nodes...)[0]
+	c.net.mu.Lock()
+	c.net.tamper = func(to string, e *journal.Entry) {
+		if to == other.name {
+			e.Body = bytes.ReplaceAll(bytes.Clone(e.Body), []byte("good"), []byte("evil"))
+		}
+	}
+	c.net.mu.Unlock()
+	return first, other
 }

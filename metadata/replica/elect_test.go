@@ -1,7 +1,6 @@
 package replica_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -275,21 +274,7 @@ func TestALeaderThatFindsItsEntryTrimmedStepsDown(t *testing.T) {
 
 func TestACandidateThatDiffersBeginsAnew(t *testing.T) {
 	inCluster(t, func(t *testing.T, c *cluster) {
-		var nodes []*node
-		for _, name := range []string{"a", "b"} {
-			n := c.addSilently(name, "", func(cfg *replica.Config) { cfg.CheckEvery = 1 })
-			n.openSession(t, "")
-			nodes = append(nodes, n)
-		}
-		first := leader(t, nodes...)
-		other := others(first, nodes...)[0]
-		c.net.mu.Lock()
-		c.net.tamper = func(to string, e *journal.Entry) {
-			if to == other.name {
-				e.Body = bytes.ReplaceAll(bytes.Clone(e.Body), []byte("good"), []byte("evil"))
-			}
-		}
-		c.net.mu.Unlock()
+		first, other := c.tampered()
 		must(t, first.do(t, "good"))
 		time.Sleep(time.Second)
 		c.sever(first, other, true)

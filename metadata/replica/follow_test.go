@@ -1,7 +1,6 @@
 package replica_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
-	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -156,24 +154,9 @@ func TestASecondAgentOfANameIsRefusedWhileTheFirstLives(t *testing.T) {
 	})
 }
 
-// tampered changes the names of topics that are pushed to one node: a bug, or bad memory, that makes its state differ.
 func TestAReplicaThatDiffersBeginsAnew(t *testing.T) {
 	inCluster(t, func(t *testing.T, c *cluster) {
-		var nodes []*node
-		for _, name := range []string{"a", "b"} {
-			n := c.addSilently(name, "", func(cfg *replica.Config) { cfg.CheckEvery = 1 })
-			n.openSession(t, "")
-			nodes = append(nodes, n)
-		}
-		first := leader(t, nodes...)
-		other := others(first, nodes...)[0]
-		c.net.mu.Lock()
-		c.net.tamper = func(to string, e *journal.Entry) {
-			if to == other.name {
-				e.Body = bytes.ReplaceAll(bytes.Clone(e.Body), []byte("good"), []byte("evil"))
-			}
-		}
-		c.net.mu.Unlock()
+		first, other := c.tampered()
 		must(t, first.do(t, "good"))
 		time.Sleep(time.Second)
 		if got := other.topics(t, metadata.Local()); !slices.Equal(got, []string{"evil"}) {

@@ -8,12 +8,13 @@ import (
 	"iter"
 	"log"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/leat-stream/leat/agent/peer"
+	"github.com/leat-stream/leat/cmd/agentproc"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/etcd"
@@ -79,7 +80,8 @@ func commits(ctx context.Context, p plan, b *bed, kind string, agents int) (r ra
 	}
 	settle := time.NewTimer(time.Second)
 	<-settle.C
-	objects, index, cpu, began := done.Load(), l.index(), processor(), time.Now()
+	cpu, cpuErr := agentproc.CPU(os.Getpid())
+	objects, index, began := done.Load(), l.index(), time.Now()
 	timer := time.NewTimer(p.length)
 	defer timer.Stop()
 	select {
@@ -87,11 +89,12 @@ func commits(ctx context.Context, p plan, b *bed, kind string, agents int) (r ra
 	case err = <-failed:
 	}
 	took := time.Since(began).Seconds()
-	n := float64(done.Load() - objects)
-	r = rate{objects: n / took, entries: float64(l.index()-index) / took, cpu: 1000 * (processor() - cpu).Seconds() / max(n, 1)}
+	n, entries := float64(done.Load()-objects), float64(l.index()-index)
+	used, usedErr := agentproc.CPU(os.Getpid())
+	r = rate{objects: n / took, entries: entries / took, cpu: 1000 * (used - cpu).Seconds() / max(n, 1)}
 	stop()
 	committing.Wait()
-	return r, err
+	return r, errors.Join(err, cpuErr, usedErr)
 }
 
 // commitOn commits objects as fast as the session takes them.
@@ -242,13 +245,4 @@ func (proposer) Watch(context.Context, uint64) iter.Seq2[state.Change, error] {
 func newID() (id state.UUID) {
 	_, _ = rand.Read(id[:]) // never fails
 	return id
-}
-
-// processor is the processor time of this process so far.
-func processor() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

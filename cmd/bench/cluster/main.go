@@ -86,11 +86,8 @@ func run(ctx context.Context, p plan) (err error) {
 		return err
 	}
 	defer b.etcd.Stop()
-	for _, setting := range b.minio.Env() { // for the driver in this process, and for the agents
-		name, value, _ := strings.Cut(setting, "=")
-		if err = os.Setenv(name, value); err != nil {
-			return err
-		}
+	if err = b.minio.Setenv(); err != nil { // for the driver in this process, and for the agents
+		return err
 	}
 	fmt.Println("| the metadata leader, of 3 agents, | bucket: median / longest | etcd: median / longest |")
 	fmt.Println("|---|---:|---:|")

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -185,6 +186,17 @@ func (s *Server) MinioURL(prefix string) string {
 // Env is the environment with which both drivers find the key pair, as "NAME=value".
 func (s *Server) Env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey}
+}
+
+// Setenv puts Env into the environment of this process, and so of those that it starts.
+func (s *Server) Setenv() error {
+	for _, setting := range s.Env() {
+		name, value, _ := strings.Cut(setting, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CPU answers the processor time, user and system, that the server used; only after Stop.
