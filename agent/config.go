@@ -23,12 +23,12 @@ import (
 // Config is everything an agent can be told. cmd/leat fills it from flags, environment and file; what a part of the agent
 // alone cares about is in that part's own Config.
 type Config struct {
-	Store   string // URL of the bucket
-	Journal string // URL of the metadata journal; "": DefaultJournal
-	Cluster string // name of the cluster within the bucket
-	Name    string // stable name of this agent, keeps its broker id; "": machine and port, see agentName
-	Peer    string // host:port where other agents reach this one; "": the first listener's host, a free port
-	HTTP    string // host:port of metrics, health and profiles; "auto": see autoHTTP; "": none
+	Store   string      // URL of the bucket
+	Journal string      // URL of the metadata journal; "": DefaultJournal
+	Cluster string      // name of the cluster within the bucket
+	Name    string      // stable name of this agent, keeps its broker id; "": machine and port, see agentName
+	Peer    PeerAddress // where other agents reach this one
+	HTTP    string      // host:port of metrics, health and profiles; "auto": see autoHTTP; "": none
 	// SnapshotBytes of journal entries are written between two snapshots of the metadata.
 	SnapshotBytes int64
 
@@ -66,10 +66,8 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("http address %q: %w", c.HTTP, err))
 		}
 	}
-	if c.Peer != "" {
-		if _, _, err := net.SplitHostPort(c.Peer); err != nil {
-			errs = append(errs, fmt.Errorf("peer address %q: %w", c.Peer, err))
-		}
+	if err := c.Peer.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, l := range c.Wire.Listeners {
 		if host, _, err := net.SplitHostPort(l.Address); err == nil && l.Advertised == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {

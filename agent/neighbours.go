@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -34,6 +35,36 @@ type neighbours struct {
 	view atomic.Pointer[brokers.Brokers] // nil until the replica is open
 }
 
+// PeerAddress is where other agents reach this one. Both parts together are for what stands between: a NAT, a container's
+// published port, a proxy.
+type PeerAddress struct {
+	Address    string // host:port to bind; port 0 picks a free one; "": the first listener's host and a free port
+	Advertised string // host:port that other agents are told; "": the bound address, see reachable
+}
+
+// validate refuses what cannot be bound, and what other agents could not connect to.
+func (p PeerAddress) validate() error {
+	if p.Address != "" {
+		if _, _, err := net.SplitHostPort(p.Address); err != nil {
+			return fmt.Errorf("peer address %q: %w", p.Address, err)
+		}
+	}
+	if p.Advertised == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(p.Advertised)
+	if err != nil {
+		return fmt.Errorf("advertised peer address %q: %w", p.Advertised, err)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("advertised peer address %q: port %q is not 1 to 65535", p.Advertised, port)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("advertised peer address %q: host %q is no address that another agent can connect to", p.Advertised, host)
+	}
+	return nil
+}
+
 // alone tells whether the journal is one that no other agent can share.
 func alone(journal string) bool {
 	return strings.HasPrefix(journal, "bolt:") || strings.HasPrefix(journal, "mem:")
@@ -59,9 +90,11 @@ func openNeighbours(ctx context.Context, cfg Config, g *ground, log *slog.Logger
 	if err = n.server.Listen(ctx, bind); err != nil {
 		return nil, err
 	}
-	if n.address, err = reachable(n.server.Addr()); err != nil {
-		n.close()
-		return nil, err
+	if n.address = cfg.Peer.Advertised; n.address == "" {
+		if n.address, err = reachable(n.server.Addr()); err != nil {
+			n.close()
+			return nil, err
+		}
 	}
 	if n.client, err = peer.NewClient(peer.Default(), secret, reg); err != nil {
 		n.close()
@@ -73,8 +106,8 @@ func openNeighbours(ctx context.Context, cfg Config, g *ground, log *slog.Logger
 // peerAddress is where to listen for other agents: as configured, or on the first listener's host and a free port, so that
 // several agents run on one machine with no more flags.
 func (c Config) peerAddress() (string, error) {
-	if c.Peer != "" {
-		return c.Peer, nil
+	if c.Peer.Address != "" {
+		return c.Peer.Address, nil
 	}
 	host, _, err := net.SplitHostPort(c.Wire.Listeners[0].Address)
 	if err != nil {

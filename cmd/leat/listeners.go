@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leat-stream/leat/agent"
 	"github.com/leat-stream/leat/agent/wire"
 )
 
@@ -108,6 +109,28 @@ func named(s string) (name, address string) {
 		return name, address
 	}
 	return "default", s
+}
+
+func peerAddress(o *options) string {
+	if p := o.agent.Peer; p.Advertised != "" {
+		return p.Address + "=" + p.Advertised
+	}
+	return o.agent.Peer.Address
+}
+
+// setPeerAddress reads [BIND=]HOST:PORT. What is advertised must be an address that can be connected to, which the agent checks.
+func setPeerAddress(o *options, v string) error {
+	bind, advertised, both := strings.Cut(v, "=")
+	for i, address := range []string{bind, advertised} {
+		if i == 1 && !both || v == "" { // empty: the default
+			continue
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return errors.New("want [BIND=]HOST:PORT, where BIND is a HOST:PORT, too")
+		}
+	}
+	o.agent.Peer = agent.PeerAddress{Address: bind, Advertised: advertised}
+	return nil
 }
 
 // autoAge stands for "decide by what is advertised" until listeners.
