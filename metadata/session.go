@@ -151,6 +151,13 @@ func (s *Session) Leave(ctx context.Context) error {
 	return err
 }
 
+// StepAside says that this agent cannot do its work for now, so that clients are sent elsewhere, or with back that it can again. It goes
+// through the general lane: whatever becomes of one call, a later one is decided after it. Errors as Do.
+func (s *Session) StepAside(ctx context.Context, back bool) error {
+	_, err := s.Do(ctx, state.StepAside{Session: s.who.Session, Back: back})
+	return err
+}
+
 // Close closes the session by a command; nothing can be committed through it afterwards, and callers who wait are told so. Run
 // then ends without an error.
 func (s *Session) Close(ctx context.Context) error {

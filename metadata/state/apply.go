@@ -79,7 +79,7 @@ func laneOf(op Op) (Lane, bool) {
 	switch op.(type) {
 	case CommitObject, SkipObject:
 		return LaneObjects, true
-	case OpenSession, CloseSession, LeaveSession, RaiseLevel, CreateTopic, DeleteTopic, CreatePartitions, AlterConfigs, AllocateProducerIDs,
+	case OpenSession, CloseSession, LeaveSession, StepAside, RaiseLevel, CreateTopic, DeleteTopic, CreatePartitions, AlterConfigs, AllocateProducerIDs,
 		ExpireProducers, AdvanceLogStart, ClaimGroup, WriteGroup, CommitOffsets, DeleteGroup, ExpireOffsets, NoteTrim:
 		return LaneOther, true
 	}
@@ -103,6 +103,8 @@ func (a *step) do(c *Command) (Result, error) {
 		return a.openSession(op), nil
 	case CloseSession:
 		return a.closeSession(op), nil
+	case StepAside:
+		return a.stepAside(op), nil
 	case LeaveSession:
 		return a.leaveSession(op), nil
 	case RaiseLevel:

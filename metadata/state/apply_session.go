@@ -35,14 +35,27 @@ func (a *step) openSession(op OpenSession) Result {
 
 func (a *step) leaveSession(op LeaveSession) Result {
 	s, ok := a.sessions.get(op.Session)
-	if !ok || s.Closed || s.Leaving {
+	if !ok || s.Closed || s.Leaving && !s.Aside {
 		return a.result(CodeOK)
 	}
-	s, _ = a.sessions.edit(op.Session, a.index)
-	s.Leaving = true
+	a.leaving(op.Session, true, false)
+	return a.result(CodeOK)
+}
+
+func (a *step) stepAside(op StepAside) Result {
+	s, ok := a.sessions.get(op.Session)
+	if !ok || s.Closed || s.Leaving != op.Back || s.Aside != op.Back { // it is so already, or has left for good
+		return a.result(CodeOK)
+	}
+	a.leaving(op.Session, !op.Back, !op.Back)
+	return a.result(CodeOK)
+}
+
+func (a *step) leaving(session UUID, leaving, aside bool) {
+	s, _ := a.sessions.edit(session, a.index)
+	s.Leaving, s.Aside = leaving, aside
 	a.sessions.rehash(s)
 	a.changed(Change{Kind: ChangeSession})
-	return a.result(CodeOK)
 }
 
 func (a *step) closeSession(op CloseSession) Result {

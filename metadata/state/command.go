@@ -55,9 +55,18 @@ type OpenSession struct {
 // MaxListeners bounds the listeners of one agent.
 const MaxListeners = 64
 
-// LeaveSession says that a session is about to end: clients are sent elsewhere, while what it has accepted is still committed.
+// LeaveSession says that a session is about to end: clients are sent elsewhere, while what it has accepted is still committed. It is never
+// taken back.
 // Idempotent, and without an effect on a session that is closed or unknown.
 type LeaveSession struct{ Session UUID }
+
+// StepAside says that a session cannot do its work for now: as LeaveSession, but it may take it back, with Back. Without an effect on a
+// session that is closed or unknown, and on one that has left by LeaveSession, which is for good. Idempotent; who may say both sends
+// them through one lane, so that an old one never comes last.
+type StepAside struct {
+	Session UUID
+	Back    bool // it can again
+}
 
 // CloseSession ends a session; its later commands are refused, its undecided objects may be swept. Idempotent.
 type CloseSession struct{ Session UUID }

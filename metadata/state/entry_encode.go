@@ -117,6 +117,7 @@ var decoders = [256]func(*reader) Op{
 	opCloseSession:        decodeCloseSession,
 	opRaiseLevel:          decodeRaiseLevel,
 	opLeaveSession:        decodeLeaveSession,
+	opStepAside:           decodeStepAside,
 	opCreateTopic:         decodeCreateTopic,
 	opDeleteTopic:         decodeDeleteTopic,
 	opCreatePartitions:    decodeCreatePartitions,

@@ -101,9 +101,17 @@ var goldenPeers = []Command{
 	{Session: id("s"), Lane: LaneOther, Number: 1, Op: LeaveSession{id("s")}},
 }
 
+// goldenAside is a session that steps aside and comes back, which was added to level 1 before it was ever released.
+var goldenAside = []Command{
+	{Session: id("s"), Lane: LaneOther, Number: 1, Op: StepAside{Session: id("s")}},
+	{Session: id("s"), Lane: LaneOther, Number: 2, Op: StepAside{Session: id("s"), Back: true}},
+}
+
 func TestGoldenEntries(t *testing.T) {
 	ops := map[string]bool{}
-	for file, commands := range map[string][]Command{"entries-1.golden": goldenCommands, "entries-1-peers.golden": goldenPeers} {
+	for file, commands := range map[string][]Command{
+		"entries-1.golden": goldenCommands, "entries-1-peers.golden": goldenPeers, "entries-1-aside.golden": goldenAside,
+	} {
 		for _, c := range commands {
 			ops[fmt.Sprintf("%T", c.Op)] = true
 		}
@@ -198,6 +206,13 @@ func goldenState(t *testing.T) *State {
 		}
 	}
 	return s
+}
+
+// TestGoldenAside is a session that has stepped aside.
+func TestGoldenAside(t *testing.T) {
+	s := goldenState(t)
+	apply(t, s, Command{Op: StepAside{Session: id("s")}})
+	checkGoldenImage(t, "image-1-aside.golden", s)
 }
 
 func TestGoldenImage(t *testing.T) {

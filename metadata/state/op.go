@@ -6,6 +6,7 @@ const (
 	opCloseSession        opcode = 2
 	opRaiseLevel          opcode = 3
 	opLeaveSession        opcode = 4
+	opStepAside           opcode = 5
 	opCreateTopic         opcode = 10
 	opDeleteTopic         opcode = 11
 	opCreatePartitions    opcode = 12
@@ -27,6 +28,7 @@ func (OpenSession) opcode() opcode         { return opOpenSession }
 func (CloseSession) opcode() opcode        { return opCloseSession }
 func (RaiseLevel) opcode() opcode          { return opRaiseLevel }
 func (LeaveSession) opcode() opcode        { return opLeaveSession }
+func (StepAside) opcode() opcode           { return opStepAside }
 func (CreateTopic) opcode() opcode         { return opCreateTopic }
 func (DeleteTopic) opcode() opcode         { return opDeleteTopic }
 func (CreatePartitions) opcode() opcode    { return opCreatePartitions }

@@ -85,6 +85,26 @@ func (o LeaveSession) encode(w *writer) { w.uuid(1, o.Session) }
 
 func decodeLeaveSession(r *reader) Op { return LeaveSession(decodeCloseSession(r).(CloseSession)) }
 
+func (o StepAside) encode(w *writer) {
+	w.uuid(1, o.Session)
+	w.bool(2, o.Back)
+}
+
+func decodeStepAside(r *reader) Op {
+	var o StepAside
+	for r.next() {
+		switch r.field {
+		case 1:
+			o.Session = r.uuid()
+		case 2:
+			o.Back = r.bool()
+		default:
+			r.skip()
+		}
+	}
+	return o
+}
+
 func (o RaiseLevel) encode(w *writer) { w.uint(1, uint64(o.Level)) }
 
 func decodeRaiseLevel(r *reader) Op {

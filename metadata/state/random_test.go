@@ -78,8 +78,11 @@ func drawOp(t *rapid.T, s *State) Op {
 		if rapid.IntRange(0, 5).Draw(t, "really") == 0 {
 			return CloseSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s")))}
 		}
-		if rapid.Bool().Draw(t, "leave") {
+		switch rapid.IntRange(0, 3).Draw(t, "leave") {
+		case 0:
 			return LeaveSession{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s")))}
+		case 1, 2:
+			return StepAside{Session: id(fmt.Sprintf("s%d", rapid.IntRange(0, 3).Draw(t, "s"))), Back: rapid.Bool().Draw(t, "back")}
 		}
 		return RaiseLevel{Level: 1}
 	case 3, 4:

@@ -222,7 +222,7 @@ func parseCommand(t *testing.T, who, rest string) Command {
 	return c
 }
 
-var allOps = []Op{OpenSession{}, CloseSession{}, LeaveSession{}, RaiseLevel{}, CreateTopic{}, DeleteTopic{}, CreatePartitions{}, AlterConfigs{},
+var allOps = []Op{OpenSession{}, CloseSession{}, LeaveSession{}, StepAside{}, RaiseLevel{}, CreateTopic{}, DeleteTopic{}, CreatePartitions{}, AlterConfigs{},
 	CommitObject{}, SkipObject{}, AllocateProducerIDs{}, ExpireProducers{}, AdvanceLogStart{}, ClaimGroup{}, WriteGroup{},
 	CommitOffsets{}, DeleteGroup{}, ExpireOffsets{}, NoteTrim{}}
 
@@ -273,6 +273,8 @@ func setField(t *testing.T, f reflect.Value, value string) {
 			f.Set(reflect.Append(f, reflect.ValueOf(OffsetCommit{TopicPartition: parsePartition(t, tp), Offset: number64(t, offset),
 				LeaderEpoch: -1, Metadata: "m"})))
 		}
+	case bool:
+		f.SetBool(value == "true")
 	default:
 		if f.CanUint() {
 			f.SetUint(uint64(number64(t, value)))
@@ -357,6 +359,9 @@ func dump(s *State) string {
 		reach := ""
 		if x.Peer != "" || len(x.Listeners) > 0 || x.Leaving {
 			reach = fmt.Sprintf(" peer=%q listeners=%v leaving=%v", x.Peer, x.Listeners, x.Leaving)
+			if x.Aside {
+				reach += " aside=true"
+			}
 		}
 		p("session %s node=%d agent=%q opened=%d level=%d closed=%v objects=%d"+reach, name(x.ID), x.NodeID, x.Agent, x.Opened, x.Level, x.Closed,
 			s.objects.owners[x.ID])

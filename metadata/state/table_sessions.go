@@ -63,6 +63,7 @@ func (s *session) encodeReach(w *writer) {
 	w.string(11, s.Peer)
 	encodeListeners(w, 12, s.Listeners)
 	w.bool(13, s.Leaving)
+	w.bool(14, s.Aside)
 }
 
 func decodeSession(r *reader, _ []UUID) *session {
@@ -101,6 +102,8 @@ func decodeSession(r *reader, _ []UUID) *session {
 			s.Listeners = append(s.Listeners, decodeListener(r))
 		case 13:
 			s.Leaving = r.bool()
+		case 14:
+			s.Aside = r.bool()
 		default:
 			r.skip()
 		}

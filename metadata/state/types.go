@@ -79,7 +79,8 @@ type Session struct {
 
 	Peer      string     // where other agents reach it, host:port
 	Listeners []Listener // where clients reach it, by listener; must not be changed
-	Leaving   bool       // it said that it is about to end
+	Leaving   bool       // nothing new should be sent to it: it said that it is about to end, or stepped aside
+	Aside     bool       // it is Leaving only until it says that it is back
 }
 
 // Listener is one way into an agent.
