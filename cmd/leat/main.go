@@ -37,7 +37,7 @@ func root() *cobra.Command {
 		},
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(agentCommand(), configCommand(), doctorCommand(), inspectCommand(), versionCommand())
+	cmd.AddCommand(agentCommand(), configCommand(), doctorCommand(), healthCommand(), inspectCommand(), versionCommand())
 	return cmd
 }
 

@@ -24,8 +24,14 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is the module's version, or the commit that the binary was built from.
+// stamped is the version of a build that has no repository to ask, as an image's: -ldflags "-X main.stamped=v1.2.3".
+var stamped string
+
+// version is what the build was told, the module's version, or the commit that the binary was built from.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
