@@ -16,7 +16,8 @@ import (
 	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
 )
 
-// bed is everything that runs beside the clients: MinIO, toxiproxy, etcd if asked for, a balancer if asked for, agents.
+// bed is everything that runs beside the clients: MinIO, toxiproxy, etcd if asked for, a balancer if asked for,
+// agents with a door before each.
 type bed struct {
 	plan  plan
 	dir   string
@@ -108,6 +109,15 @@ func (b *bed) ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// caller answers the number of the agent at the other end of a connection.
+func (b *bed) caller(c net.Conn) int {
+	var pids []int
+	for _, s := range b.slots {
+		pids = append(pids, s.newest())
+	}
+	return caller(c, pids)
 }
 
 // leader answers the slot of the metadata leader; it looks for a few seconds, and takes the first slot if there is none.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,7 +32,7 @@ func TestShortRunKeepsThePromises(t *testing.T) {
 	faults := [][]fault{
 		find("drain and restart", 1, 100*time.Millisecond), // the first: no error is forgiven before something violent
 		find("kill the leader", 0, 500*time.Millisecond),
-		find("pause", 2, 2*time.Second),
+		append(find("pause", 2, 2*time.Second), find("nobody reaches one", 1, 2*time.Second)...),
 		find("bucket away from one", 0, 2*time.Second),
 	}
 	left := faults
@@ -55,19 +54,23 @@ func TestShortRunKeepsThePromises(t *testing.T) {
 	if !r.passed() {
 		t.Error("promises were broken; see above")
 	}
-	for _, f := range faults {
-		if r.notes.faults[f[0].kind.name] != 1 {
-			t.Errorf("%s did not happen", f[0])
+	for _, f := range slices.Concat(faults...) {
+		if r.notes.faults[f.kind.name] != 1 {
+			t.Errorf("%s did not happen", f)
 		}
 	}
 	h := r.history
 	for what, n := range map[string]int{
 		"acknowledged": h.acked, "read": h.read, "given to groups": h.consumed, "commits": h.commits, "answers about ends": h.ends,
 		"answers about committed offsets": h.watched, "elections": r.counted["elections"],
+		"connections between agents": r.counted["connections between agents"],
 	} {
 		if n < 2 {
 			t.Errorf("%s: %d, so nothing was shown", what, n)
 		}
+	}
+	if knowsCallers && r.counted["connections to agents from strangers"] == r.counted["connections between agents"] {
+		t.Error("of no connection is known which agent opened it")
 	}
 	if _, err := os.Stat(r.dir); r.passed() && err == nil {
 		t.Errorf("%s is left", r.dir)
@@ -86,7 +89,7 @@ func TestSeedDrawsTheSameFaults(t *testing.T) {
 			faults := d.next()
 			for _, f := range faults {
 				seen[f.kind.name] = true
-				if f.victim < 0 || f.victim > 2 || f.length < f.kind.min || f.length > f.kind.max || f.kind.etcd && !etcd {
+				if f.victim < 0 || f.victim > 2 || f.other < 0 || f.other > 2 || f.other == f.victim || f.length < f.kind.min || f.length > f.kind.max || f.kind.etcd && !etcd {
 					t.Fatalf("drew %+v", f)
 				}
 			}
@@ -103,15 +106,17 @@ func TestSeedDrawsTheSameFaults(t *testing.T) {
 	if one != again || one == other {
 		t.Error("the faults do not follow from the seed")
 	}
-	if len(seen) != len(kinds) {
-		t.Errorf("only %v were drawn", slices.Sorted(maps.Keys(seen)))
+	for _, k := range kinds {
+		if !seen[k.name] && (knowsCallers || !k.callers) {
+			t.Errorf("%s was never drawn", k.name)
+		}
 	}
 	_, seen = draw(1, false)
 	if seen["kill a member of etcd"] {
 		t.Error("a member of etcd is killed where there is none")
 	}
-	for _, only := range []string{"nonsense", "pause a member of etcd"} {
-		if _, err := newDrawing(plan{agents: 3, quiet: 1, journal: bucketJournal, only: map[string]bool{only: true}}); err == nil {
+	for only, agents := range map[string]int{"nonsense": 3, "pause a member of etcd": 3, "nobody reaches two": 1} {
+		if _, err := newDrawing(plan{agents: agents, quiet: 1, journal: bucketJournal, only: map[string]bool{only: true}}); err == nil {
 			t.Errorf("-only %q is accepted", only)
 		}
 	}
@@ -166,14 +171,18 @@ func TestFalseErrorsAreNeverForgiven(t *testing.T) {
 func TestStandstillIsPutDownToTheFaultsAround(t *testing.T) {
 	n := newNotebook(io.Discard)
 	f := fault{kind: &kind{name: "kill"}}
+	early := time.Now()
 	n.last = n.last.Add(-time.Minute)
-	n.ack() // a minute before any fault
+	n.ack(early.Add(-time.Hour)) // a minute before any fault
 	n.begins(f)
 	n.last = n.last.Add(-20 * time.Second)
 	n.ends(f, nil)
-	n.ack() // 20 seconds across the fault
+	n.ack(early.Add(-10 * time.Second)) // 20 seconds across the fault
 	n.last = n.last.Add(-30 * time.Second)
-	n.ack() // 30 seconds after it
+	n.ack(time.Now()) // 30 seconds after it
+	if wait := n.waits["kill"].Round(time.Second); wait != 10*time.Second || n.slowest.Round(time.Second) != time.Hour {
+		t.Errorf("a record waited %s around the kill, %s at most", wait, n.slowest)
+	}
 	if got := n.worst["kill"].Round(time.Second); got != 20*time.Second || n.longest.Round(time.Second) != time.Minute {
 		t.Errorf("%s around the kill, %s at most", got, n.longest)
 	}

@@ -134,10 +134,10 @@ func (c *crowd) produceOnce(ctx, last context.Context, finishing *sync.WaitGroup
 	for ctx.Err() == nil {
 		for range burst {
 			p := anyPlace()
-			m := c.history.sends(p, id)
+			m, sent := c.history.sends(p, id), time.Now()
 			cl.Produce(last, &kgo.Record{Topic: p.topic, Partition: p.partition, Value: m.write(p)}, func(r *kgo.Record, err error) {
 				if err == nil {
-					c.history.isAcked(p, m, r.Offset, c.notes.ack())
+					c.history.isAcked(p, m, r.Offset, c.notes.ack(sent))
 					return
 				}
 				c.history.isRefused(p, m)

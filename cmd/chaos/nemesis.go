@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +19,8 @@ type kind struct {
 	violent  bool // a client may see errors, where Kafka would let it see them too
 	beside   bool // may happen while another fault lasts
 	etcd     bool // needs one
+	two      bool // needs two agents
+	callers  bool // needs to know which agent opened a connection
 	min, max time.Duration
 	run      func(context.Context, *bed, fault) error
 }
@@ -26,15 +29,22 @@ type kind struct {
 type fault struct {
 	kind   *kind
 	victim int           // number of a regular slot, or of a member of etcd
+	other  int           // number of another regular slot, if there are two
 	length time.Duration // of what lasts
 	pause  time.Duration // before the next one
 }
 
 func (f fault) String() string {
-	return fmt.Sprintf("%s, agent %d, %.1f s", f.kind.name, f.victim, f.length.Seconds())
+	who := fmt.Sprint(f.victim)
+	if f.kind.two {
+		who += fmt.Sprintf(" (%d)", f.other)
+	}
+	return fmt.Sprintf("%s, agent %s, %.1f s", f.kind.name, who, f.length.Seconds())
 }
 
-var kinds = []*kind{
+var kinds = slices.Concat(agentKinds, bucketKinds, peerKinds, etcdKinds)
+
+var agentKinds = []*kind{
 	{name: "kill", weight: 3, violent: true, max: 5 * time.Second, run: one(kill)},
 	{name: "kill the leader", weight: 3, violent: true, max: 5 * time.Second, run: leader(kill)},
 	{name: "kill all", weight: 1, violent: true, max: 3 * time.Second, run: killAll},
@@ -45,6 +55,9 @@ var kinds = []*kind{
 	{name: "drain the leader and restart", weight: 2, max: 3 * time.Second, run: leader(drain)},
 	{name: "rolling restart", weight: 1, max: time.Second, run: roll},
 	{name: "scale out and in", weight: 2, min: 2 * time.Second, max: 10 * time.Second, run: scale},
+}
+
+var bucketKinds = []*kind{
 	{name: "bucket away from one", weight: 2, violent: true, beside: true, min: time.Second, max: 20 * time.Second, run: one(cut)},
 	{name: "bucket away from the leader", weight: 2, violent: true, min: time.Second, max: 20 * time.Second, run: leader(cut)},
 	{name: "bucket away from all", weight: 1, violent: true, min: time.Second, max: 15 * time.Second, run: all(cut)},
@@ -66,6 +79,9 @@ var kinds = []*kind{
 		run: all(hurdles(func(h *hurdle, on int64) { h.deny.Store(30 * on) }))},
 	{name: "late PUTs", weight: 2, violent: true, beside: true, min: 2 * time.Second, max: 20 * time.Second,
 		run: all(hurdles(func(h *hurdle, on int64) { h.late.Store(30 * on) }))},
+}
+
+var etcdKinds = []*kind{
 	{name: "kill a member of etcd", weight: 4, violent: true, beside: true, etcd: true, max: 10 * time.Second, run: killMember},
 	{name: "pause a member of etcd", weight: 2, violent: true, etcd: true, min: time.Second, max: 15 * time.Second, run: pauseMember},
 }
@@ -82,7 +98,8 @@ type drawing struct {
 func newDrawing(p plan) (*drawing, error) {
 	d := &drawing{rng: rand.New(rand.NewPCG(p.seed, 0)), agents: p.agents, quiet: p.quiet}
 	for _, k := range kinds {
-		if (p.journal == etcdJournal || !k.etcd) && (len(p.only) == 0 || p.only[k.name]) {
+		possible := (p.journal == etcdJournal || !k.etcd) && (p.agents > 1 || !k.two) && (knowsCallers || !k.callers)
+		if possible && (len(p.only) == 0 || p.only[k.name]) {
 			d.kinds = append(d.kinds, k)
 		}
 	}
@@ -114,6 +131,7 @@ func (d *drawing) draw(among []*kind) fault {
 	}
 	at := d.rng.IntN(sum)
 	f := fault{victim: d.rng.IntN(d.agents), pause: time.Duration(d.rng.Int64N(int64(d.quiet)))}
+	f.other = (f.victim + 1 + d.rng.IntN(max(1, d.agents-1))) % d.agents
 	for _, k := range among {
 		if at -= k.weight; at < 0 {
 			f.kind = k

@@ -26,13 +26,22 @@ type notebook struct {
 	worst   map[string]time.Duration // longest time without an acknowledgement that began or ended under a fault, by kind
 	violent int                      // violent faults that last
 	peace   time.Time                // when the last violent fault ended
+	spans   []span                   // one for each fault, in the order of their beginnings
+	waits   map[string]time.Duration // longest that a record waited for its acknowledgement while a fault lasted, by kind
+	slowest time.Duration            // longest that any record waited
+}
+
+// span is when a fault lasted.
+type span struct {
+	kind       string
+	begin, end time.Time // end is zero until then
 }
 
 func newNotebook(out io.Writer) *notebook {
 	now := time.Now()
 	return &notebook{
 		began: now, out: out, last: now, faults: map[string]int{}, errors: map[string]int{}, recent: map[string]bool{},
-		lasting: map[string]int{}, worst: map[string]time.Duration{},
+		lasting: map[string]int{}, worst: map[string]time.Duration{}, waits: map[string]time.Duration{},
 	}
 }
 
@@ -59,12 +68,13 @@ func (n *notebook) starts() {
 	n.last = time.Now()
 }
 
-// ack says that a record was acknowledged just now, and answers when that is since the beginning.
-func (n *notebook) ack() time.Duration {
+// ack says that a record was acknowledged just now that was sent then, and answers when that is since the beginning.
+func (n *notebook) ack(sent time.Time) time.Duration {
 	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stalled(now)
+	n.waited(sent, now)
 	n.last = now
 	clear(n.recent)
 	for kind := range n.lasting {
@@ -85,6 +95,17 @@ func (n *notebook) stalled(now time.Time) {
 	}
 }
 
+// waited counts the time from sent to now, in which a record was not acknowledged. mu is held.
+func (n *notebook) waited(sent, now time.Time) {
+	wait := now.Sub(sent)
+	n.slowest = max(n.slowest, wait)
+	for _, s := range n.spans {
+		if wait > n.waits[s.kind] && s.begin.Before(now) && (s.end.IsZero() || sent.Before(s.end)) {
+			n.waits[s.kind] = wait
+		}
+	}
+}
+
 // begins says that a fault begins; whoever says so calls ends.
 func (n *notebook) begins(f fault) {
 	n.mu.Lock()
@@ -93,6 +114,7 @@ func (n *notebook) begins(f fault) {
 	n.faults[f.kind.name]++
 	n.lasting[f.kind.name]++
 	n.recent[f.kind.name] = true
+	n.spans = append(n.spans, span{kind: f.kind.name, begin: time.Now()})
 	if f.kind.violent {
 		n.violent++
 	}
@@ -102,6 +124,11 @@ func (n *notebook) ends(f fault, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.write("over: %s; %v", f, err)
+	for i := range n.spans { // of a kind there is one at a time at most
+		if s := &n.spans[i]; s.kind == f.kind.name && s.end.IsZero() {
+			s.end = time.Now()
+		}
+	}
 	if n.lasting[f.kind.name]--; n.lasting[f.kind.name] == 0 {
 		delete(n.lasting, f.kind.name)
 	}

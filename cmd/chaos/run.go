@@ -117,6 +117,8 @@ var complaints = []struct {
 func (r *report) readLogs(b *bed) error {
 	for _, s := range b.slots {
 		r.counted["agents that ended by themselves"] += s.broken
+		r.counted["connections between agents"] += int(s.door.connections.Load())
+		r.counted["connections to agents from strangers"] += int(s.door.strangers.Load())
 		f, err := os.Open(s.logPath(b.dir))
 		if err != nil {
 			return err
@@ -155,13 +157,13 @@ func (r *report) print(to io.Writer) {
 	h, n := r.history, r.notes
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(to, format+"\n", args...) }
 	say("seed %d, journal %s, %d agents, faults for %s, records for %.0f s", r.plan.seed, r.plan.journal, r.plan.agents, r.plan.duration, r.length.Seconds())
-	say("\nfaults, and the longest time around each without an acknowledgement anywhere")
+	say("\nfaults, the longest time around each without an acknowledgement anywhere, and the longest that one record waited for its own")
 	sum := 0
 	for _, kind := range slices.Sorted(maps.Keys(n.faults)) {
-		say("%6d  %-30s %6.1f s", n.faults[kind], kind, n.worst[kind].Seconds())
+		say("%6d  %-34s %6.1f s %6.1f s", n.faults[kind], kind, n.worst[kind].Seconds(), n.waits[kind].Seconds())
 		sum += n.faults[kind]
 	}
-	say("%6d  %-30s %6.1f s", sum, "in all", n.longest.Seconds())
+	say("%6d  %-34s %6.1f s %6.1f s", sum, "in all", n.longest.Seconds(), n.slowest.Seconds())
 	var sent int64
 	for _, l := range h.logs {
 		sent += l.total

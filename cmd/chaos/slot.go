@@ -21,6 +21,7 @@ type slot struct {
 	options agentproc.Options
 	cache   string // folder
 	way     *way
+	door    *door
 	logs    *os.File
 	notes   *notebook
 
@@ -28,12 +29,20 @@ type slot struct {
 	agent  *agentproc.Agent // nil while none is wanted
 	watch  sync.WaitGroup   // one goroutine for each process
 	broken int              // how often an agent ended by itself
+	pid    int              // of the newest process, 0 before the first
+	jammed error            // the door could not be opened
 }
 
 func newSlot(b *bed, number int, w *way) (*slot, error) {
 	s := &slot{number: number, name: fmt.Sprintf("agent-%d", number), way: w, notes: b.notes}
 	s.cache = filepath.Join(b.dir, s.name+"-cache")
-	var err error
+	peers, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	if s.door, err = newDoor(peers, b.caller); err != nil {
+		return nil, err
+	}
 	if s.logs, err = os.OpenFile(s.logPath(b.dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
@@ -43,7 +52,7 @@ func newSlot(b *bed, number int, w *way) (*slot, error) {
 			return nil, err
 		}
 	}
-	s.options.Args = append([]string{"--name", s.name, "--journal", b.journalURL(), "--log-level", "debug",
+	s.options.Args = append([]string{"--name", s.name, "--journal", b.journalURL(), "--peer", peers + "=" + s.door.address, "--log-level", "debug",
 		"--cache-dir", s.cache, "--cache-memory", "48MiB", "--cache-disk", "128MiB"}, b.advertise()...)
 	return s, nil
 }
@@ -66,9 +75,13 @@ func (s *slot) launch() error {
 	if err != nil {
 		return err
 	}
-	s.agent = a
+	s.agent, s.pid = a, a.PID()
 	s.watch.Go(func() {
-		<-a.Exited()
+		if err := s.door.attend(a.Exited()); err != nil {
+			s.mu.Lock()
+			s.jammed = err
+			s.mu.Unlock()
+		}
 		s.mu.Lock()
 		mine := s.agent == a
 		if mine {
@@ -106,6 +119,13 @@ func (s *slot) running() *agentproc.Agent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.agent
+}
+
+// newest is the process that runs, or ran last; 0 if there was none.
+func (s *slot) newest() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pid
 }
 
 // kill is kill -9.
@@ -170,6 +190,7 @@ func (s *slot) leads(ctx context.Context) bool {
 func (s *slot) close() error {
 	s.kill()
 	s.watch.Wait()
+	s.door.close()
 	s.way.hurdle.close()
-	return s.logs.Close()
+	return errors.Join(s.jammed, s.logs.Close())
 }
