@@ -132,7 +132,7 @@ func (a *step) do(c *Command) (Result, error) {
 	case WriteGroup:
 		return a.writeGroup(c, op), nil
 	case CommitOffsets:
-		return a.commitOffsets(op), nil
+		return a.commitOffsets(c, op), nil
 	case DeleteGroup:
 		return a.deleteGroup(op), nil
 	case ExpireOffsets:

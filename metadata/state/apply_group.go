@@ -51,8 +51,8 @@ func (g *Group) valid() bool {
 	return true
 }
 
-func (a *step) commitOffsets(op CommitOffsets) Result {
-	if tooLong(op.Group, op.Member, op.Instance) {
+func (a *step) commitOffsets(c *Command, op CommitOffsets) Result {
+	if tooLong(op.Group, op.Member, op.Instance) || op.Accepted >= a.index {
 		return a.result(CodeInvalid)
 	}
 	for i := range op.Offsets {
@@ -61,16 +61,17 @@ func (a *step) commitOffsets(op CommitOffsets) Result {
 		}
 	}
 	g, exists := a.groups.get(op.Group)
-	if c := checkCommit(g, &op); c != CodeOK {
-		return a.result(c)
+	if code := checkCommit(g, &op); code != CodeOK {
+		return a.result(code)
 	}
 	var codes []Code
+	by := a.issuer(c)
 	for i, o := range op.Offsets {
-		if !a.topics.hasPartition(o.TopicPartition) {
+		if code := a.checkOffset(&op, o.TopicPartition, by); code != CodeOK {
 			if codes == nil {
 				codes = make([]Code, len(op.Offsets))
 			}
-			codes[i] = CodeUnknownTopic
+			codes[i] = code
 			continue
 		}
 		if !exists { // a group that only keeps offsets is made by its first one
@@ -78,9 +79,39 @@ func (a *step) commitOffsets(op CommitOffsets) Result {
 			a.groups.set(Group{ID: op.Group, Changed: a.clock.latest}, a.index)
 			a.changed(Change{Kind: ChangeGroup, Group: op.Group})
 		}
-		a.offsets.set(op.Group, CommittedOffset{OffsetCommit: o, Committed: a.clock.latest}, a.index)
+		kept := committed{TopicPartition: o.TopicPartition, offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata, time: a.clock.latest}
+		if op.Accepted > 0 {
+			kept.index, kept.by = a.index, by
+		}
+		a.offsets.set(op.Group, kept, a.index)
 	}
 	return Result{Index: a.index, Partitions: codes}
+}
+
+// issuer tells the sessions apart that are open at the same time: the node id + 1, or 0 for no session. Of a session that is closed
+// nothing can be late: its commands are refused.
+func (a *step) issuer(c *Command) uint32 {
+	if s, ok := a.sessions.get(c.Session); ok {
+		return uint32(s.NodeID) + 1
+	}
+	return 0
+}
+
+// checkOffset decides whether one offset of a commit may be kept. A commit that an agent held for long, while its client went to another,
+// must not undo what the client has committed, or had deleted, since; what was deleted is not remembered one by one, so it
+// counts as any.
+func (a *step) checkOffset(op *CommitOffsets, tp TopicPartition, by uint32) Code {
+	if !a.topics.hasPartition(tp) {
+		return CodeUnknownTopic
+	}
+	if op.Accepted == 0 {
+		return CodeOK
+	}
+	standing := a.offsets.lookup(op.Group, tp)
+	if standing == nil && op.Accepted < a.misc.offsetsRemoved || standing != nil && standing.overtook(op.Accepted, by) {
+		return CodeStale
+	}
+	return CodeOK
 }
 
 // checkCommit decides as Apache Kafka's ClassicGroup.validateOffsetCommit does for commits outside of transactions. g is nil if there
@@ -132,8 +163,17 @@ func (a *step) deleteGroup(op DeleteGroup) Result {
 func (a *step) removeGroup(id string) {
 	a.groups.remove(id, a.index)
 	a.groups.removeClaim(id, a.index)
-	a.offsets.removeIf(id, a.index, func(*CommittedOffset) bool { return true })
+	a.dropOffsets(id, func(*committed) bool { return true })
 	a.changed(Change{Kind: ChangeGroup, Group: id})
+}
+
+// dropOffsets drops those offsets of a group for which drop answers true, and notes that offsets were dropped: a commit that was
+// accepted before must not bring them back.
+func (a *step) dropOffsets(group string, drop func(*committed) bool) {
+	if a.offsets.removeIf(group, a.index, drop) > 0 && a.misc.offsetsRemoved < a.index {
+		a.misc.offsetsRemoved = a.index
+		a.misc.touch(a.index)
+	}
 }
 
 // expireOffsets decides as Apache Kafka does: the offsets of a group that had members count from when it lost the last one; those of
@@ -163,7 +203,7 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 			a.groups.removeClaim(id, a.index)
 			continue
 		}
-		a.offsets.removeIf(id, a.index, func(o *CommittedOffset) bool { return expires(g, o, op.Before) })
+		a.dropOffsets(id, func(c *committed) bool { return expires(g, c, op.Before) })
 		if _, left := a.offsets.get(id); !left {
 			a.removeGroup(id)
 		}
@@ -173,9 +213,9 @@ func (a *step) expireOffsets(op ExpireOffsets) Result {
 
 func (s *State) losesOffsets(g *group, before int64) bool {
 	of, ok := s.offsets.get(g.ID)
-	return !ok || g.Changed < before && slices.ContainsFunc(of.list, func(c committed) bool { return expires(g, &c.CommittedOffset, before) })
+	return !ok || g.Changed < before && slices.ContainsFunc(of.list, func(c committed) bool { return expires(g, &c, before) })
 }
 
-func expires(g *group, o *CommittedOffset, before int64) bool {
-	return g.ProtocolType != "" || o.Committed < before
+func expires(g *group, c *committed, before int64) bool {
+	return g.ProtocolType != "" || c.time < before
 }

@@ -225,14 +225,18 @@ type Protocol struct {
 
 // CommitOffsets records a group's offsets, checked here against generation, member and instance, as Kafka's classic group
 // does: CodeIllegalGeneration, CodeUnknownMember, CodeFencedInstance, CodeRebalanceInProgress refuse all of them. Needs no claim. With
-// Generation < 0 and an empty Member the group must be unknown (it is created) or without members. Single partitions of
-// unknown topics are reported by Result.Partitions, in order, the others are committed.
+// Generation < 0 and an empty Member the group must be unknown (it is created) or without members. Single partitions are
+// refused by Result.Partitions, in order, while the others are committed: of unknown topics (CodeUnknownTopic), and what an agent held
+// for too long (CodeStale). The latter is an offset that, by an entry after Accepted, another session has committed; or that nobody has
+// committed, though offsets of some group were deleted or expired by an entry after Accepted. Nothing is stale of a command
+// without Accepted; one that is still to come is CodeInvalid.
 type CommitOffsets struct {
 	Group      string
 	Generation int32
 	Member     string
 	Instance   string
 	Offsets    []OffsetCommit
+	Accepted   uint64 // the journal index that the agent had applied when the client's request reached it, or less; 0: not told
 }
 
 // OffsetCommit is one committed offset.

@@ -88,7 +88,7 @@ var goldenCommands = []Command{
 	{Op: WriteGroup{18, Group{"g", GroupStable, 3, "consumer", "range", "m1", 1700000000000, []Member{
 		{"m1", "", "client", "/10.0.0.9", 60000, 45000, []Protocol{{"range", []byte{1, 2}}, {"sticky", nil}}, []byte{3}}, {ID: "m2", Instance: "i2"}}}}},
 	{Op: CommitOffsets{"g", 3, "m1", "i", []OffsetCommit{{TopicPartition{id("t"), 0}, 10, -1, ""}, {TopicPartition{id("t"), 1}, 11, 0, "m"},
-		{TopicPartition{UUID{}, 1}, 12, 0, ""}}}},
+		{TopicPartition{UUID{}, 1}, 12, 0, ""}}, 0}},
 	{Op: DeleteGroup{"g"}},
 	{Op: ExpireOffsets{1700000000000, 5}},
 	{Op: NoteTrim{99}},
@@ -107,10 +107,17 @@ var goldenAside = []Command{
 	{Session: id("s"), Lane: LaneOther, Number: 2, Op: StepAside{Session: id("s"), Back: true}},
 }
 
+// goldenAccepted is what tells a late commit of offsets, which was added to level 1 before it was ever released.
+var goldenAccepted = []Command{
+	{Session: id("s"), Lane: LaneOther, Number: 1, Op: CommitOffsets{"g", -1, "", "", []OffsetCommit{{TopicPartition{id("t"), 0}, 10, -1, ""}}, 300}},
+	{Op: CommitOffsets{Accepted: 1<<64 - 1}},
+}
+
 func TestGoldenEntries(t *testing.T) {
 	ops := map[string]bool{}
 	for file, commands := range map[string][]Command{
 		"entries-1.golden": goldenCommands, "entries-1-peers.golden": goldenPeers, "entries-1-aside.golden": goldenAside,
+		"entries-1-accepted.golden": goldenAccepted,
 	} {
 		for _, c := range commands {
 			ops[fmt.Sprintf("%T", c.Op)] = true
@@ -197,7 +204,7 @@ func goldenState(t *testing.T) *State {
 			{Session: id("s"), Lane: LaneOther, Number: 1, Op: ClaimGroup{Group: "g"}}}},
 		{Commands: []Command{{Session: id("s"), Lane: LaneOther, Number: 2, Op: WriteGroup{4, Group{"g", GroupStable, 3, "consumer", "range", "m1", 7,
 			[]Member{{"m1", "i", "client", "/10.0.0.9", 60000, 45000, []Protocol{{"range", []byte{1, 2}}}, []byte{3}}}}}},
-			{Op: CommitOffsets{"g", 3, "m1", "i", []OffsetCommit{{TopicPartition{id("t"), 0}, 10, -1, "m"}, {TopicPartition{id("x"), 0}, 10, -1, ""}}}},
+			{Op: CommitOffsets{"g", 3, "m1", "i", []OffsetCommit{{TopicPartition{id("t"), 0}, 10, -1, "m"}, {TopicPartition{id("x"), 0}, 10, -1, ""}}, 0}},
 			{Op: NoteTrim{2}}, {Op: AdvanceLogStart{TopicPartition{id("t"), 3}, 50}}, {Op: ExpireProducers{0, 1}}}},
 	} {
 		e.Index = s.index + 1

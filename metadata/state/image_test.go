@@ -25,7 +25,7 @@ func touchEverything(t testing.TB, s *State) {
 		Run{Topic: id("t"), Partition: 3, Batches: []Batch{{Len: 1, Count: 1, MaxTimestamp: -1, ProducerID: 40, ProducerEpoch: 1, FirstSequence: 1}}},
 		Run{Topic: id("u"), Partition: 0, Batches: []Batch{{Len: 1, Count: 1, MaxTimestamp: -1, ProducerID: 41, FirstSequence: 8}}}))
 	apply(t, s,
-		other(3, CommitOffsets{"g", 3, "m1", "i", []OffsetCommit{{TopicPartition{id("t"), 0}, 11, -1, "n"}}}),
+		other(3, CommitOffsets{"g", 3, "m1", "i", []OffsetCommit{{TopicPartition{id("t"), 0}, 11, -1, "n"}}, 2}),
 		other(4, CreatePartitions{id("t"), 13}),
 		other(5, AlterConfigs{Type: ResourceBroker, Broker: "7", Expect: math.MaxUint64, Set: []Config{{"x", "z"}}}),
 		other(6, WriteGroup{4, Group{ID: "g", Generation: 9}}),

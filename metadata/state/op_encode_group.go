@@ -58,6 +58,7 @@ func (o CommitOffsets) encode(w *writer) {
 		})
 		topic = c.Topic
 	}
+	w.uint(6, o.Accepted)
 }
 
 func decodeCommitOffsets(r *reader) Op {
@@ -78,6 +79,8 @@ func decodeCommitOffsets(r *reader) Op {
 			r.message(c.decodeField)
 			topic = c.Topic
 			o.Offsets = append(o.Offsets, c)
+		case 6:
+			o.Accepted = r.uint()
 		default:
 			r.skip()
 		}

@@ -114,7 +114,7 @@ func drawOp(t *rapid.T, s *State) Op {
 		}
 		return w
 	case 15, 16:
-		return CommitOffsets{Group: drawGroup(t), Generation: -1, Offsets: []OffsetCommit{{TopicPartition: drawPartition(t), Offset: int64(s.index)},
+		return CommitOffsets{Group: drawGroup(t), Generation: -1, Accepted: uint64(rapid.IntRange(0, int(s.index)).Draw(t, "accepted")), Offsets: []OffsetCommit{{TopicPartition: drawPartition(t), Offset: int64(s.index)},
 			{TopicPartition: drawPartition(t), Metadata: "m"}}}
 	case 17:
 		return DeleteGroup{Group: drawGroup(t)}

@@ -204,7 +204,7 @@ func (r Reader) Offset(group string, tp TopicPartition) (CommittedOffset, bool) 
 	if !ok {
 		return CommittedOffset{}, false
 	}
-	return g.list[at].CommittedOffset, true
+	return g.list[at].export(), true
 }
 
 // Offsets is all committed offsets of a group, ordered by topic id and partition.
@@ -215,7 +215,7 @@ func (r Reader) Offsets(group string) []CommittedOffset {
 	}
 	all := make([]CommittedOffset, len(g.list))
 	for i := range g.list {
-		all[i] = g.list[i].CommittedOffset
+		all[i] = g.list[i].export()
 	}
 	return all
 }

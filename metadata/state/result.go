@@ -30,6 +30,7 @@ const (
 	CodeIllegalGeneration   Code = 33
 	CodeFencedInstance      Code = 34
 	CodeRebalanceInProgress Code = 35
+	CodeStale               Code = 36 // of an offset: a later commit, or a deletion, came before
 	CodeInvalid             Code = 40 // the command is malformed: a bug of the issuer
 )
 
@@ -80,7 +81,7 @@ var codeNames = map[Code]string{
 	CodeUnknownProducer: "unknown-producer", CodeInvalidEpoch: "invalid-epoch", CodeDuplicateSequence: "duplicate-sequence",
 	CodeNoSuchGroup: "no-such-group", CodeGroupNotEmpty: "group-not-empty", CodeUnknownMember: "unknown-member",
 	CodeIllegalGeneration: "illegal-generation", CodeFencedInstance: "fenced-instance",
-	CodeRebalanceInProgress: "rebalance-in-progress", CodeInvalid: "invalid",
+	CodeRebalanceInProgress: "rebalance-in-progress", CodeStale: "stale", CodeInvalid: "invalid",
 }
 
 // String names the code, for logs and inspections.

@@ -337,7 +337,11 @@ func dump(s *State) string {
 	if fence > 0 {
 		p("leader %s %s since %d fences %v", leader.Agent, leader.Address, fence, s.misc.fences)
 	}
-	p("nodes %v names %v next producer %d expired %d", s.misc.nodes, s.misc.names, s.misc.nextProducer, s.misc.expired)
+	removed := ""
+	if s.misc.offsetsRemoved > 0 {
+		removed = fmt.Sprint(" offsets removed ", s.misc.offsetsRemoved)
+	}
+	p("nodes %v names %v next producer %d expired %d"+removed, s.misc.nodes, s.misc.names, s.misc.nextProducer, s.misc.expired)
 	for t := range r.Topics() {
 		p("topic %s %s x%d rf=%d created=%d %v@%d", name(t.ID), t.Name, t.Partitions, t.ReplicationFactor, t.Created, t.Configs,
 			r.ConfigVersion(ResourceTopic, t.ID, ""))
@@ -394,8 +398,12 @@ func dump(s *State) string {
 	for g := range r.Groups() {
 		x, _ := r.Group(g)
 		p("group %+v", x)
-		for _, o := range r.Offsets(g) {
-			p("  %s/%d at %d %q %d", name(o.Topic), o.Partition, o.Offset, o.Metadata, o.Committed)
+		for i, o := range r.Offsets(g) {
+			by := ""
+			if kept, _ := s.offsets.get(g); kept.list[i].index > 0 {
+				by = fmt.Sprintf(" @%d by %d", kept.list[i].index, kept.list[i].by)
+			}
+			p("  %s/%d at %d %q %d"+by, name(o.Topic), o.Partition, o.Offset, o.Metadata, o.Committed)
 		}
 	}
 	return out.String()

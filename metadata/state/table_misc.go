@@ -17,6 +17,8 @@ type misc struct {
 	expired      uint64 // index of the entry that last expired a producer id; 0: none
 	expiredID    int64  // the highest id that ever expired, of those that had been given out; 0: none
 
+	offsetsRemoved uint64 // index of the entry that last deleted or expired committed offsets of a topic that stays; 0: none
+
 	names []nodeName // ordered by name; kept for ever
 	nodes []interval // node ids that were ever given out: ordered, disjoint, not adjacent
 
@@ -161,6 +163,7 @@ func (m *misc) encodeRest(w *writer) {
 		})
 	}
 	w.int(7, m.expiredID)
+	w.uint(8, m.offsetsRemoved)
 }
 
 func decodeMisc(r *reader) *misc {
@@ -181,6 +184,8 @@ func decodeMisc(r *reader) *misc {
 			m.nodes = append(m.nodes, decodeInterval(r))
 		case 7:
 			m.expiredID = r.int()
+		case 8:
+			m.offsetsRemoved = r.uint()
 		case 10:
 			m.decodeFences(r)
 		default:

@@ -9,9 +9,28 @@ type groupOffsets struct {
 	gen   uint32
 }
 
+// committed is one offset as it is kept: the fields of CommittedOffset, packed, and what tells a late commit from a later one.
 type committed struct {
-	CommittedOffset
-	hash uint64
+	TopicPartition
+	leaderEpoch int32
+	offset      int64
+	metadata    string
+	time        int64
+	index       uint64 // of the entry that committed it; 0 if that command gave no accept index
+	by          uint32 // which session did, see issuer
+}
+
+// export is the offset as readers see it.
+func (c *committed) export() CommittedOffset {
+	return CommittedOffset{Committed: c.time, OffsetCommit: OffsetCommit{
+		TopicPartition: c.TopicPartition, Offset: c.offset, LeaderEpoch: c.leaderEpoch, Metadata: c.metadata,
+	}}
+}
+
+// overtook reports whether the offset was committed through another session, by an entry that the agent which accepted the new commit had
+// not applied then: the client may have committed it after it gave the new one up for lost.
+func (c *committed) overtook(accepted uint64, by uint32) bool {
+	return c.index > accepted && c.by != by
 }
 
 func (g *groupOffsets) key() string   { return g.group }
@@ -33,10 +52,12 @@ func (g *groupOffsets) encode(w *writer, d *dictionary) {
 		w.message(2, func(w *writer) {
 			w.uint(1, d.of(c.Topic))
 			w.int(2, int64(c.Partition))
-			w.int(3, c.Offset)
-			w.int(4, int64(c.LeaderEpoch))
-			w.string(5, c.Metadata)
-			w.int(6, c.Committed)
+			w.int(3, c.offset)
+			w.int(4, int64(c.leaderEpoch))
+			w.string(5, c.metadata)
+			w.int(6, c.time)
+			w.uint(7, c.index)
+			w.uint(8, uint64(c.by))
 		})
 	}
 }
@@ -61,20 +82,24 @@ func decodeOffsets(r *reader, d []UUID) *groupOffsets {
 	return g
 }
 
-func (c *CommittedOffset) decodeField(r *reader, d []UUID) {
+func (c *committed) decodeField(r *reader, d []UUID) {
 	switch r.field {
 	case 1:
 		c.Topic = fromDictionary(r, d)
 	case 2:
 		c.Partition = r.int32()
 	case 3:
-		c.Offset = r.int()
+		c.offset = r.int()
 	case 4:
-		c.LeaderEpoch = r.int32()
+		c.leaderEpoch = r.int32()
 	case 5:
-		c.Metadata = r.string()
+		c.metadata = r.string()
 	case 6:
-		c.Committed = r.int()
+		c.time = r.int()
+	case 7:
+		c.index = r.uint()
+	case 8:
+		c.by = uint32(r.uintUpTo(1 << 31))
 	default:
 		r.skip()
 	}
@@ -98,45 +123,53 @@ func (ot *offsets) insert(g *groupOffsets, index uint64) {
 	ot.trie.put(stringHash(g.group), g, index)
 	for i := range g.list {
 		c := &g.list[i]
-		c.hash = offsetHash(g.group, &c.CommittedOffset)
-		ot.sum += c.hash
+		ot.sum += offsetHash(g.group, c)
 		ot.byTopic.add(c.Topic, g.group)
 		ot.entries++
 	}
 }
 
-func (ot *offsets) set(group string, o CommittedOffset, index uint64) {
+// lookup is what a group has committed for a partition; nil: nothing. It is valid until the table changes.
+func (ot *offsets) lookup(group string, tp TopicPartition) *committed {
+	if g, ok := ot.get(group); ok {
+		if at, ok := g.find(tp); ok {
+			return &g.list[at]
+		}
+	}
+	return nil
+}
+
+func (ot *offsets) set(group string, c committed, index uint64) {
 	h := stringHash(group)
 	g, ok := ot.trie.edit(h, group, index)
 	if !ok {
 		g = &groupOffsets{group: group, gen: ot.trie.gen}
 		ot.trie.put(h, g, index)
 	}
-	c := committed{CommittedOffset: o, hash: offsetHash(group, &o)}
-	ot.sum += c.hash
-	at, found := g.find(o.TopicPartition)
+	ot.sum += offsetHash(group, &c)
+	at, found := g.find(c.TopicPartition)
 	if found {
-		ot.sum -= g.list[at].hash
+		ot.sum -= offsetHash(group, &g.list[at])
 		g.list[at] = c
 		return
 	}
 	g.list = slices.Insert(g.list, at, c)
-	ot.byTopic.add(o.Topic, group)
+	ot.byTopic.add(c.Topic, group)
 	ot.entries++
 }
 
 // removeIf drops the offsets of a group for which drop answers true, and its record if none is left. It answers how many.
-func (ot *offsets) removeIf(group string, index uint64, drop func(*CommittedOffset) bool) (removed int) {
+func (ot *offsets) removeIf(group string, index uint64, drop func(*committed) bool) (removed int) {
 	g, ok := ot.get(group)
-	if !ok || !slices.ContainsFunc(g.list, func(c committed) bool { return drop(&c.CommittedOffset) }) {
+	if !ok || !slices.ContainsFunc(g.list, func(c committed) bool { return drop(&c) }) {
 		return 0
 	}
 	g, _ = ot.trie.edit(stringHash(group), group, index)
 	g.list = slices.DeleteFunc(g.list, func(c committed) bool {
-		if !drop(&c.CommittedOffset) {
+		if !drop(&c) {
 			return false
 		}
-		ot.sum -= c.hash
+		ot.sum -= offsetHash(group, &c)
 		ot.byTopic.remove(c.Topic, group)
 		ot.entries--
 		removed++
@@ -150,11 +183,16 @@ func (ot *offsets) removeIf(group string, index uint64, drop func(*CommittedOffs
 
 func (ot *offsets) removeTopic(topic UUID, index uint64) {
 	for _, group := range ot.byTopic.of(topic) {
-		ot.removeIf(group, index, func(o *CommittedOffset) bool { return o.Topic == topic })
+		ot.removeIf(group, index, func(c *committed) bool { return c.Topic == topic })
 	}
 }
 
-func offsetHash(group string, o *CommittedOffset) uint64 {
-	return newHash(hashOffset).string(group).uuid(o.Topic).word(uint64(o.Partition)).word(uint64(o.Offset)).
-		word(uint64(o.LeaderEpoch)).string(o.Metadata).word(uint64(o.Committed)).sum()
+// offsetHash is recomputed where it is needed: it costs less than eight bytes with every offset would.
+func offsetHash(group string, c *committed) uint64 {
+	h := newHash(hashOffset).string(group).uuid(c.Topic).word(uint64(c.Partition)).word(uint64(c.offset)).
+		word(uint64(c.leaderEpoch)).string(c.metadata).word(uint64(c.time))
+	if c.index != 0 { // an offset of a command without an accept index hashes as it did before there were any
+		h = h.word(c.index).word(uint64(c.by))
+	}
+	return h.sum()
 }
