@@ -34,13 +34,16 @@ var (
 // Accept checks the parts and puts the good ones into the open buffer, in order; the others get their outcome at once. It
 // returns as soon as they are in the buffer, or wait for their predecessors beside it (early.go), so that a connection's next
 // request can follow; or it waits for room in the buffer. An error means that nothing was accepted: ctx ended while waiting for
-// room, or the agent shuts down.
+// room, or the agent shuts down. While the producer is halted, every part's outcome is the reason.
 func (p *Producer) Accept(ctx context.Context, parts []Part) (*Pending, error) {
 	pending := newPending(len(parts))
 	items := make([]item, 0, len(parts))
-	now := p.cfg.Clock().UnixMilli()
+	now, halted := p.cfg.Clock().UnixMilli(), p.halt.why()
 	for i := range parts {
 		it, err := p.check(&parts[i], now)
+		if err == nil {
+			err = halted
+		}
 		if err != nil {
 			pending.resolve(i, refusal(err))
 			p.metrics.refused.Inc()

@@ -7,6 +7,7 @@
 //	flush.go    decides when the buffer seals: size, interval, or at once when nothing is in flight
 //	seal.go     gathers the batches by partition into the body of one object
 //	upload.go   puts the object, several at once, under a fresh name after every unknown outcome
+//	halt.go     gives all of them up while another agent should take the batches
 //	commit.go   commits the objects in seal order; the metadata gives the offsets
 //	ack.go      hands each request its outcomes
 //
@@ -62,6 +63,7 @@ type Producer struct {
 	cluster [16]byte
 	metrics *metrics
 
+	halt   halt
 	buf    *buffer
 	policy policy
 	slots  chan struct{} // one token for each upload that may run

@@ -34,6 +34,11 @@ func (p *Producer) upload(ctx context.Context, o *object) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.UploadPatience, ErrStorage)
 	defer cancel()
+	halted := p.halt.begun()
+	defer context.AfterFunc(halted, cancel)()
+	if o.err = context.Cause(halted); o.err != nil {
+		return
+	}
 	for pause := uploadPause; ; pause = min(2*pause, uploadPauseMax) {
 		key := p.keys.Data(o.name)
 		attempt, stop := context.WithTimeout(ctx, p.cfg.UploadAttempt)
@@ -54,6 +59,10 @@ func (p *Producer) upload(ctx context.Context, o *object) {
 			case <-time.After(pause/2 + jitter(pause)):
 			case <-ctx.Done():
 			}
+		}
+		if o.err = context.Cause(halted); o.err != nil {
+			p.log.Debug("object given up: another agent takes its batches", "object", key, "bytes", o.body.Size(), "error", err)
+			return
 		}
 		if ctx.Err() != nil {
 			o.err = fmt.Errorf("store object %s: %w: %w", key, ErrStorage, err)
