@@ -1,7 +1,7 @@
 // Command chaos shows that a cluster keeps Leat's promises while everything fails: real agents over a real MinIO (and etcd), real
-// clients that produce, read, and read in groups, and a nemesis that kills, pauses and drains agents, and cuts, slows and
-// belies the bucket. What the clients saw is recorded and judged. The faults follow from a seed; what they meet does not: a
-// seed makes the same trouble again, not the same race.
+// clients that produce, read, and read in groups, and a nemesis that kills, pauses and drains agents, parts them from each
+// other, and cuts, slows and belies the bucket. What the clients saw is recorded and judged. The faults follow from a seed; what
+// they meet does not: a seed makes the same trouble again, not the same race.
 //
 // It must never use anything but processes of its own on 127.0.0.1, nor forgive anything that Leat promises.
 package main
