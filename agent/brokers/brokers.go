@@ -76,7 +76,7 @@ func (b *Brokers) look(ctx context.Context) (open []Broker, err error) {
 		for s := range r.Sessions() {
 			if !s.Closed {
 				open = append(open, Broker{
-					NodeID: s.NodeID, Session: s.ID, Zone: s.Zone, Peer: s.Peer, Listeners: s.Listeners, Leaving: s.Leaving,
+					NodeID: s.NodeID, Session: s.ID, Zone: s.Zone, Peer: s.Peer, Listeners: s.Listeners, Leaving: s.Leaving, Aside: s.Aside,
 				})
 			}
 		}
@@ -96,8 +96,8 @@ func (b *Brokers) update(open []Broker) {
 	next.since = map[state.UUID]time.Time{}
 	now := b.now()
 	for _, broker := range next.open {
-		if !slices.ContainsFunc(old.open, func(o Broker) bool { return o.Session == broker.Session }) {
-			next.since[broker.Session] = now
+		if !slices.ContainsFunc(old.open, func(o Broker) bool { return o.Session == broker.Session && (!o.Leaving || broker.Leaving) }) {
+			next.since[broker.Session] = now // also one that comes back
 		} else if at, ok := old.since[broker.Session]; ok {
 			next.since[broker.Session] = at
 		}

@@ -22,7 +22,8 @@ type Broker struct {
 	Zone      string           // "" if it was not told one
 	Peer      string           // where other agents reach it, host:port
 	Listeners []state.Listener // where clients reach it; must not be changed
-	Leaving   bool             // it is about to end: nothing new should be sent to it
+	Leaving   bool             // nothing new should be sent to it: it is about to end, or stepped aside
+	Aside     bool             // it is Leaving only until it says that it is back
 }
 
 // Endpoint is where clients of a listener reach the agent; false if it has no such listener, or one with an address that no
@@ -43,7 +44,7 @@ func (b Broker) Endpoint(listener string) (host string, port int32, ok bool) {
 }
 
 func (b Broker) equal(o Broker) bool {
-	return b.NodeID == o.NodeID && b.Session == o.Session && b.Zone == o.Zone && b.Peer == o.Peer && b.Leaving == o.Leaving &&
+	return b.NodeID == o.NodeID && b.Session == o.Session && b.Zone == o.Zone && b.Peer == o.Peer && b.Leaving == o.Leaving && b.Aside == o.Aside &&
 		slices.Equal(b.Listeners, o.Listeners)
 }
 
@@ -56,7 +57,7 @@ type View struct {
 	zones []zone                   // live, by zone, ordered by name
 	on    map[string]*View         // by listener: without those that lack it
 	bare  *View                    // for a listener that no session names
-	since map[state.UUID]time.Time // when a session came into view here; missing: it was there before this agent looked
+	since map[state.UUID]time.Time // see Since; missing: zero
 }
 
 // zone is the live agents of one zone.
@@ -153,6 +154,17 @@ func (v *View) Self() (Broker, bool) {
 	return Broker{}, false
 }
 
+// Others is the other agents with an open session, ordered by node id, also those that are leaving.
+func (v *View) Others() []Broker {
+	return slices.DeleteFunc(slices.Clone(v.open), func(b Broker) bool { return b.Session == v.self })
+}
+
+// Relieved reports whether others do this agent's work until it is back: it stepped aside, and not all agents are leaving.
+func (v *View) Relieved() bool {
+	own, ok := v.Self()
+	return ok && own.Aside && len(v.live) > 0 && !v.live[0].Leaving
+}
+
 // Broker is the agent with that id, also while it is leaving.
 func (v *View) Broker(node int32) (Broker, bool) {
 	i, found := slices.BinarySearchFunc(v.open, node, func(b Broker, node int32) int { return cmp.Compare(b.NodeID, node) })
@@ -241,6 +253,6 @@ func (v *View) ChunkOwner(object string, region int64, zone string) (Broker, boo
 	return v.live[at], true
 }
 
-// Since is when an agent's session came into view here, zero if it was there before this agent looked: others may not know it
-// yet.
+// Since is when an agent's session came into view here, or when it came back after it had stepped aside, zero if it was there before this
+// agent looked: others may not know it yet.
 func (v *View) Since(b Broker) time.Time { return v.since[b.Session] }
