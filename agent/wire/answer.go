@@ -41,7 +41,7 @@ func (c *conn) answer() {
 		if resp.Throttle > 0 {
 			c.flight.muted = c.flight.active.Add(resp.Throttle)
 		}
-		if len(c.flight.queue) == 0 && c.flight.retire.due(c.flight.active) {
+		if len(c.flight.queue) == 0 && c.flight.due(c.flight.active) {
 			c.flight.rouse(c.nc)
 		}
 		c.mu.Unlock()

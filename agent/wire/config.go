@@ -43,7 +43,7 @@ type Config struct {
 	MaxInFlight         int // requests of one connection that have begun and are not answered
 
 	// MaxAge is how long a connection may last, give or take a fifth: then it is closed between two requests, and its client
-	// connects again, behind a balancer perhaps to another agent. 0 is without end.
+	// connects again, behind a balancer perhaps to another agent. Java clients have longer (part.go). 0 is without end.
 	MaxAge       time.Duration
 	Idle         time.Duration // connections.max.idle.ms: a connection with nothing in progress is closed after this
 	FrameTimeout time.Duration // for each further MiB of a frame once it has begun, and for its wait for memory

@@ -44,6 +44,7 @@ type reading struct {
 	prefix   [sizeBytes + minFrameBytes]byte
 	software Software
 	trusted  int // bytes that a frame gets at once, because this client has sent a frame as long before
+	habits   habits
 }
 
 // flight is what reader and answerer share.
@@ -56,6 +57,7 @@ type flight struct {
 	cause     error
 	draining  bool
 	retire    retirement // when and why it is to go between requests
+	waits     bool       // it goes when its client next asks for Metadata, if that is before retire.by
 	waiting   bool       // the reader waits for a frame to begin
 	lingering bool       // nothing is read or written any more; the client is to end its direction
 }
@@ -117,6 +119,9 @@ func (c *conn) read() error {
 		e, produce, begin, err := c.next(ch)
 		if err == nil {
 			err = c.admit(produce)
+		}
+		if err == nil {
+			begin, err = c.part(e.header, begin)
 		}
 		if err != nil {
 			ch.release()

@@ -19,7 +19,8 @@ import (
 //	                          end our direction, wait for the client to end its own, close
 //
 // So nothing that has begun stays unanswered, no answer gets lost to a reset, and what the client sends in the moment between goes
-// unanswered and unbegun: it sends that again on its next connection, as clients do when a connection ends.
+// unanswered and unbegun: it sends that again on its next connection, as clients do when a connection ends. Java clients are given
+// time for a better moment (part.go).
 const (
 	// retireGrace is how long a client that always has a request on its way is served on.
 	retireGrace = 2 * time.Second
@@ -29,6 +30,8 @@ const (
 	lingerTime = time.Second
 	// ageSpread: lives last MaxAge give or take a fifth, so that connections that began together do not end together.
 	ageSpread = 0.2
+	// shedSpread is the part of the time for shedding in which connections get their turn; the rest is for those that wait.
+	shedSpread = 0.75
 )
 
 // Why a connection is retired.
@@ -40,16 +43,23 @@ var (
 // retirement is when and why a connection is to go; the zero one is never.
 type retirement struct {
 	at  time.Time
+	by  time.Time // how long it may wait for its client to be ready, not before at
 	why error
 }
 
-// due tells whether the connection is to go.
-func (r retirement) due(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
+// begun tells whether the connection is to go, now or at its client's next good moment.
+func (r retirement) begun(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
 
-// sooner is the one that comes first.
+// sooner is what keeps to both.
 func (r retirement) sooner(other retirement) retirement {
 	if r.at.IsZero() || !other.at.IsZero() && other.at.Before(r.at) {
-		return other
+		r, other = other, r
+	}
+	if !other.by.IsZero() && other.by.Before(r.by) {
+		r.by = other.by
+		if r.by.Before(r.at) {
+			r.at = r.by
+		}
 	}
 	return r
 }
@@ -60,7 +70,22 @@ func (c Config) ofAge(now time.Time) retirement {
 		return retirement{}
 	}
 	life := float64(c.MaxAge) * (1 - ageSpread + 2*ageSpread*rand.Float64())
-	return retirement{now.Add(time.Duration(life)), errAged}
+	at := now.Add(time.Duration(life))
+	return retirement{at, at.Add(refreshTime), errAged}
+}
+
+// end is when the connection goes if its client is silent for a moment; zero: never.
+func (f *flight) end() time.Time {
+	if f.waits {
+		return f.retire.by
+	}
+	return f.retire.at
+}
+
+// due tells whether that time has come.
+func (f *flight) due(now time.Time) bool {
+	end := f.end()
+	return !end.IsZero() && !now.Before(end)
 }
 
 // Shed retires the connections that are open and those that still come, each at a moment of its own within over, and returns when
@@ -89,7 +114,12 @@ func (s *Server) Shed(ctx context.Context, over time.Duration) {
 
 // shedBy picks a moment between now and end.
 func shedBy(now, end time.Time) retirement {
-	return retirement{now.Add(time.Duration(rand.Int64N(max(int64(end.Sub(now)), 1)))), errShed}
+	left := float64(max(end.Sub(now), 0)) * shedSpread
+	at := now.Add(time.Duration(left * rand.Float64()))
+	if end.Before(at) {
+		end = at
+	}
+	return retirement{at, end, errShed}
 }
 
 // retire makes the connection go at r, unless it goes sooner anyway.
@@ -124,11 +154,11 @@ func (f *flight) await(w *frameWait, nc net.Conn, idle time.Duration) error {
 	nothing := len(f.queue) == 0
 	deadline := now.Add(idle)
 	switch {
-	case f.retire.due(now) && (w.silent || !w.again && now.Sub(f.retire.at) >= retireGrace):
+	case f.due(now) && (w.silent || !w.again && now.Sub(f.end()) >= retireGrace):
 		return f.retire.why
-	case f.retire.due(now) && nothing:
+	case f.due(now) && nothing:
 		deadline, w.silent = now.Add(retireGap), true
-	case f.retire.due(now): // the answer to what is in flight rouses
+	case f.due(now): // the answer to what is in flight rouses
 	default:
 		if nothing {
 			deadline = f.active.Add(idle)
@@ -136,8 +166,8 @@ func (f *flight) await(w *frameWait, nc net.Conn, idle time.Duration) error {
 		if !now.Before(deadline) {
 			return errIdle
 		}
-		if at := f.retire.at; !at.IsZero() && at.Before(deadline) {
-			deadline = at
+		if end := f.end(); !end.IsZero() && end.Before(deadline) {
+			deadline = end
 		}
 	}
 	w.again, f.waiting = true, true

@@ -33,7 +33,7 @@ func served(key int16) (int16, int16, bool) {
 	case kmsg.Produce:
 		return 3, 11, true
 	case kmsg.Fetch:
-		return 4, 12, true
+		return 4, 13, true
 	case kmsg.Metadata:
 		return 0, 12, true
 	case kmsg.ApiVersions:

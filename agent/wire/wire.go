@@ -5,9 +5,9 @@
 //	           budget, time   frame.go   versions    shape.go  kmsg       └ handler ┘          in request order
 //	           limit
 //
-// It knows no topic, no storage and no metadata, and it must never: answer from anything but what the Handler said
-// (ApiVersions in an unknown version excepted, KIP-511), allocate on the word of a length that came from outside, or let
-// bytes from outside cause a panic.
+// It knows no topic, no storage and no metadata, and it must never: answer from anything but what the Handler said (excepted are
+// ApiVersions in an unknown version, KIP-511, and a Fetch that is told to refresh before its connection goes, part.go), allocate on
+// the word of a length that came from outside, or let bytes from outside cause a panic.
 package wire
 
 import (

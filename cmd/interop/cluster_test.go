@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -290,10 +291,13 @@ func (b *balancer) state(ctx context.Context) (map[string]string, error) {
 	return state, nil
 }
 
-// tail keeps the end of what a process prints.
+// tail keeps the end of what a process prints, and counts how often it printed a phrase.
 type tail struct {
-	mu   sync.Mutex
-	text []byte
+	phrase string // may be empty
+
+	mu     sync.Mutex
+	text   []byte
+	counts int
 }
 
 const tailBytes = 6000
@@ -301,11 +305,22 @@ const tailBytes = 6000
 func (o *tail) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	had := max(0, len(o.text)-len(o.phrase)+1) // the phrase may have begun before p
 	o.text = append(o.text, p...)
+	if o.phrase != "" {
+		o.counts += bytes.Count(o.text[had:], []byte(o.phrase))
+	}
 	if len(o.text) > 2*tailBytes {
 		o.text = slices.Clone(o.text[len(o.text)-tailBytes:])
 	}
 	return len(p), nil
+}
+
+// counted is how often the phrase was printed.
+func (o *tail) counted() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.counts
 }
 
 func (o *tail) String() string {

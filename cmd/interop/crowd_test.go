@@ -177,8 +177,9 @@ func tool(t *testing.T, h *history, member string, tool javatools.Tool, args ...
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := kit(t).Command(ctx, 128, tool, args...)
-	// A consumer says why its group rebalances.
-	cmd.Env = append(os.Environ(), "JAVA_TOOL_OPTIONS=-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals=info")
+	// A consumer says why its group rebalances, and every client when it forgets what it knows.
+	const loud = "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients."
+	cmd.Env = append(os.Environ(), "JAVA_TOOL_OPTIONS="+loud+"consumer.internals=info "+loud+"Metadata=info")
 	return follow(t, h, member, cmd, cancel)
 }
 
@@ -208,7 +209,8 @@ func follow(t *testing.T, h *history, member string, cmd *exec.Cmd, tell func())
 	if err != nil {
 		t.Fatal(err)
 	}
-	errs := &tail{}
+	errs := &tail{phrase: rebootstrapping}
+	h.logs[member] = errs
 	cmd.Stderr = errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -41,6 +41,7 @@ type place struct {
 // group.
 type history struct {
 	topic, group string
+	logs         map[string]*tail // of the programs by member, which the test's goroutine starts
 
 	mu       sync.Mutex
 	acked    map[place]string
@@ -54,9 +55,22 @@ type history struct {
 
 func newHistory(topic string) *history {
 	return &history{
-		topic: topic, group: topic + "-group", acked: map[place]string{}, read: map[place]int{}, owned: map[string]int{},
+		topic: topic, group: topic + "-group", logs: map[string]*tail{}, acked: map[place]string{}, read: map[place]int{}, owned: map[string]int{},
 		acks: map[int32][]time.Time{}, reads: map[int32][]time.Time{},
 	}
+}
+
+// rebootstrapping is what a Java client prints when it forgets all metadata, since none of its brokers is in reach (KIP-899).
+const rebootstrapping = "Rebootstrapping with"
+
+// rebootstraps is how often that happened to members of the group.
+func (h *history) rebootstraps() (n int) {
+	for member, log := range h.logs {
+		if member != "producer" {
+			n += log.counted()
+		}
+	}
+	return n
 }
 
 // clock is how times are printed, as agents do in their logs.
