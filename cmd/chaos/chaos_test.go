@@ -124,6 +124,14 @@ func TestSeedDrawsTheSameFaults(t *testing.T) {
 	if err != nil || d.next()[0].kind.name != "pause" {
 		t.Error(err)
 	}
+	if d, err = newDrawing(plan{agents: 3, quiet: 1, journal: etcdJournal, alone: true}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if faults := d.next(); len(faults) != 1 {
+			t.Fatalf("drew %v, though each was to be alone", faults)
+		}
+	}
 }
 
 func TestErrorsAreForgivenOnlyAfterWhatIsViolent(t *testing.T) {
@@ -173,13 +181,13 @@ func TestStandstillIsPutDownToTheFaultsAround(t *testing.T) {
 	f := fault{kind: &kind{name: "kill"}}
 	early := time.Now()
 	n.last = n.last.Add(-time.Minute)
-	n.ack(early.Add(-time.Hour)) // a minute before any fault
+	n.ack(place{}, early.Add(-time.Hour)) // a minute before any fault
 	n.begins(f)
 	n.last = n.last.Add(-20 * time.Second)
 	n.ends(f, nil)
-	n.ack(early.Add(-10 * time.Second)) // 20 seconds across the fault
+	n.ack(place{}, early.Add(-10*time.Second)) // 20 seconds across the fault
 	n.last = n.last.Add(-30 * time.Second)
-	n.ack(time.Now()) // 30 seconds after it
+	n.ack(place{}, time.Now()) // 30 seconds after it
 	if wait := n.waits["kill"].Round(time.Second); wait != 10*time.Second || n.slowest.Round(time.Second) != time.Hour {
 		t.Errorf("a record waited %s around the kill, %s at most", wait, n.slowest)
 	}

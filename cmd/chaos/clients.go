@@ -137,7 +137,7 @@ func (c *crowd) produceOnce(ctx, last context.Context, finishing *sync.WaitGroup
 			m, sent := c.history.sends(p, id), time.Now()
 			cl.Produce(last, &kgo.Record{Topic: p.topic, Partition: p.partition, Value: m.write(p)}, func(r *kgo.Record, err error) {
 				if err == nil {
-					c.history.isAcked(p, m, r.Offset, c.notes.ack(sent))
+					c.history.isAcked(p, m, r.Offset, c.notes.ack(p, sent))
 					return
 				}
 				c.history.isRefused(p, m)

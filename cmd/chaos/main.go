@@ -33,6 +33,7 @@ type plan struct {
 	agents   int
 	balancer bool
 	only     map[string]bool // names of the kinds of faults; empty: all
+	alone    bool            // one fault at a time
 	keep     bool            // the folder, also when all is well
 	calm     time.Duration   // how long producers and members live at least
 	quiet    time.Duration   // longest pause between faults
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&p.journal, "journal", bucketJournal, "bucket or etcd")
 	flag.IntVar(&p.agents, "agents", 3, "agents that run all the time")
 	flag.BoolVar(&p.balancer, "balancer", false, "put HAProxy before the agents, as their only address")
+	flag.BoolVar(&p.alone, "alone", false, "never a fault beside another")
 	flag.BoolVar(&p.keep, "keep", false, "keep logs and data also if all is well")
 	flag.DurationVar(&p.quiet, "quiet", 5*time.Second, "longest pause between faults")
 	only := flag.String("only", "", "kinds of faults, separated by commas (default: all); ? lists them")

@@ -91,12 +91,13 @@ type drawing struct {
 	rng    *rand.Rand
 	agents int
 	kinds  []*kind
+	alone  bool
 	quiet  time.Duration // longest pause
 }
 
 // newDrawing draws among the kinds that are possible, and whose names the plan lists, unless it lists none.
 func newDrawing(p plan) (*drawing, error) {
-	d := &drawing{rng: rand.New(rand.NewPCG(p.seed, 0)), agents: p.agents, quiet: p.quiet}
+	d := &drawing{rng: rand.New(rand.NewPCG(p.seed, 0)), agents: p.agents, alone: p.alone, quiet: p.quiet}
 	for _, k := range kinds {
 		possible := (p.journal == etcdJournal || !k.etcd) && (p.agents > 1 || !k.two) && (knowsCallers || !k.callers)
 		if possible && (len(p.only) == 0 || p.only[k.name]) {
@@ -114,7 +115,7 @@ func (d *drawing) next() []fault {
 	first := d.draw(d.kinds)
 	var beside []*kind
 	for _, k := range d.kinds {
-		if k.beside && k != first.kind && first.kind.violent && !(k.etcd && first.kind.etcd) {
+		if !d.alone && k.beside && k != first.kind && first.kind.violent && !(k.etcd && first.kind.etcd) {
 			beside = append(beside, k)
 		}
 	}

@@ -68,13 +68,13 @@ func (n *notebook) starts() {
 	n.last = time.Now()
 }
 
-// ack says that a record was acknowledged just now that was sent then, and answers when that is since the beginning.
-func (n *notebook) ack(sent time.Time) time.Duration {
+// ack says that a record was acknowledged just now that was sent then to p, and answers when that is since the beginning.
+func (n *notebook) ack(p place, sent time.Time) time.Duration {
 	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stalled(now)
-	n.waited(sent, now)
+	n.waited(p, sent, now)
 	n.last = now
 	clear(n.recent)
 	for kind := range n.lasting {
@@ -96,13 +96,18 @@ func (n *notebook) stalled(now time.Time) {
 }
 
 // waited counts the time from sent to now, in which a record was not acknowledged. mu is held.
-func (n *notebook) waited(sent, now time.Time) {
+func (n *notebook) waited(p place, sent, now time.Time) {
 	wait := now.Sub(sent)
 	n.slowest = max(n.slowest, wait)
+	var longer []string // kinds that no record waited for as long under before
 	for _, s := range n.spans {
 		if wait > n.waits[s.kind] && s.begin.Before(now) && (s.end.IsZero() || sent.Before(s.end)) {
 			n.waits[s.kind] = wait
+			longer = append(longer, s.kind)
 		}
+	}
+	if wait > 5*time.Second && longer != nil {
+		n.write("a record to %s waited for %.1f s; faults: %s", p, wait.Seconds(), strings.Join(longer, ", "))
 	}
 }
 
