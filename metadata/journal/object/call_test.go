@@ -2,6 +2,7 @@ package object
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ type node struct {
 type calls struct {
 	off    string // the rule that is switched off
 	window int    // GETs that Read may have under way
+	run    int    // entries that it validates at once
 	roots  map[start]uint32
 	nodes  []node // node 0 stands for no call
 	bodies []string
@@ -91,9 +93,9 @@ type calls struct {
 // ref is a body that was seen before; 0 is none.
 type ref uint16
 
-func newCalls(off string, window int) *calls {
+func newCalls(off string, window, run int) *calls {
 	return &calls{
-		off: off, window: max(window, 1), roots: make(map[start]uint32), nodes: make([]node, 1),
+		off: off, window: max(window, 1), run: cmp.Or(run, runEntries), roots: make(map[start]uint32), nodes: make([]node, 1),
 		bodies: []string{""}, refs: map[string]ref{"": 0}, kinds: make([]journal.Entry, 1),
 	}
 }
@@ -176,11 +178,11 @@ var (
 	errHome  = errors.New("the script ends here")
 )
 
-// run is one run of the driver through a script. It is the bucket that the driver sees. mu guards the fields below it.
-type run struct {
+// replay is one run of the driver through a script. It is the bucket that the driver sees. mu guards the fields below it.
+type replay struct {
 	start
 	calls  *calls
-	cancel func()
+	cancel context.CancelCauseFunc
 
 	mu     sync.Mutex
 	script []answer
@@ -189,13 +191,13 @@ type run struct {
 
 // play runs a call through a script.
 func (c *calls) play(s start, script []answer) outcome {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	r := &run{start: s, calls: c, cancel: cancel, script: slices.Clone(script)}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	r := &replay{start: s, calls: c, cancel: cancel, script: slices.Clone(script)}
 	keys, _ := objectstore.NewKeys("c")
 	j := &Journal{
-		store: r, keys: keys, cluster: modelCluster, prefetch: c.window, newTerm: r.termID, tips: make(map[uint64]*tipAt),
-		pause: func(context.Context, int) error { _, err := r.ask(request{kind: reqPause}); return err },
+		store: r, keys: keys, cluster: modelCluster, prefetch: c.window, run: c.run, newTerm: r.termID, tips: make(map[uint64]*tipAt),
+		pause: r.pause,
 	}
 	r.out.alive = s.alive
 	if c.off == "J4 no fence" && s.alive {
@@ -217,13 +219,16 @@ func (c *calls) play(s start, script []answer) outcome {
 }
 
 // do makes the call.
-func (r *run) do(ctx context.Context, j *Journal) {
+func (r *replay) do(ctx context.Context, j *Journal) {
 	switch r.what {
 	case doRead:
 		for e, err := range j.Read(ctx, r.applied+1) {
-			if r.out.err = err; err == nil && len(r.out.pending) == 0 {
+			if r.out.err = err; err == nil {
 				r.out.yielded = append(r.out.yielded, r.calls.entry(e))
 			}
+		}
+		if !errors.Is(r.out.err, errHome) {
+			r.out.pending = nil // GETs beyond the end, which nobody waits for
 		}
 	case doLead:
 		var t journal.Term
@@ -260,7 +265,7 @@ func (r *run) do(ctx context.Context, j *Journal) {
 // body is what an append carries: who, and the number of the command.
 func (s start) body() []byte { return []byte{'a' + s.proc, '1' + s.sent} }
 
-func (r *run) termID() journal.TermID {
+func (r *replay) termID() journal.TermID {
 	if r.calls.off == "J4 fresh id" {
 		return journal.TermID{r.proc + 1, 1}
 	}
@@ -268,13 +273,13 @@ func (r *run) termID() journal.TermID {
 }
 
 // keep answers as applied history does, which knows nothing beyond what was applied.
-func (r *run) keep(index uint64) bool {
+func (r *replay) keep(index uint64) bool {
 	return index < 16 && r.fences>>index&1 != 0 && r.calls.off != "J4 keep fences"
 }
 
 // trim snapshots all that was applied, and trims it away: at once, which is more than the replica ever does, or all but the
 // two newest entries.
-func (r *run) trim(ctx context.Context, j *Journal) {
+func (r *replay) trim(ctx context.Context, j *Journal) {
 	image := request{kind: reqPutImage, slot: uint8(r.applied), body: r.calls.ref(r.manifest())}
 	t := journal.Trim{Snapshot: r.applied, Manifest: [16]byte(r.manifest()), Boundary: r.applied + 1, From: 1, Keep: r.keep}
 	if r.low {
@@ -306,7 +311,7 @@ func (r *run) trim(ctx context.Context, j *Journal) {
 func (s start) manifest() []byte { return append(make([]byte, 14), s.proc+1, uint8(s.applied)) }
 
 // reload loads the snapshot that head names.
-func (r *run) reload(ctx context.Context, j *Journal) {
+func (r *replay) reload(ctx context.Context, j *Journal) {
 	var h journal.Head
 	if h, r.out.err = j.Head(ctx); r.out.err != nil {
 		return
@@ -332,7 +337,7 @@ func (r *run) reload(ctx context.Context, j *Journal) {
 var errNoImage = errors.New("head names a snapshot that cannot be read")
 
 // ask answers q from the script. Where that has no answer q is noted, and errHome sends the call home.
-func (r *run) ask(q request) (answer, error) {
+func (r *replay) ask(q request) (answer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, a := range r.script {
@@ -346,7 +351,7 @@ func (r *run) ask(q request) (answer, error) {
 		case failed:
 			return a, errFault
 		case ended:
-			r.cancel()
+			r.cancel(nil)
 			return a, context.Canceled
 		}
 		return a, nil
@@ -358,7 +363,16 @@ func (r *run) ask(q request) (answer, error) {
 	return answer{}, errHome
 }
 
-func (r *run) slot(key string) uint8 {
+// pause says why it ends by the context's cause, which is what the driver tells.
+func (r *replay) pause(context.Context, int) error {
+	_, err := r.ask(request{kind: reqPause})
+	if errors.Is(err, errHome) {
+		r.cancel(errHome)
+	}
+	return err
+}
+
+func (r *replay) slot(key string) uint8 {
 	keys, _ := objectstore.NewKeys("c")
 	if key == keys.Head() {
 		return 0
@@ -370,7 +384,7 @@ func (r *run) slot(key string) uint8 {
 	return uint8(slot)
 }
 
-func (r *run) Get(_ context.Context, key string, _ objectstore.Range) (objectstore.Object, error) {
+func (r *replay) Get(_ context.Context, key string, _ objectstore.Range) (objectstore.Object, error) {
 	q := request{kind: reqGet, slot: r.slot(key)}
 	a, err := r.ask(q)
 	if err != nil {
@@ -389,7 +403,7 @@ func (r *run) Get(_ context.Context, key string, _ objectstore.Range) (objectsto
 }
 
 // seenHead is head, or what a process that breaks a rule takes for it.
-func (r *run) seenHead(head string) string {
+func (r *replay) seenHead(head string) string {
 	unchecked := map[string]act{"J2": doRead, "J2 tip": doTip, "J2 append": doAppend, "J3": doLead}
 	switch call, ok := unchecked[r.calls.off]; {
 	case head == "" && r.calls.off == "J6", ok && call == r.what:
@@ -398,7 +412,7 @@ func (r *run) seenHead(head string) string {
 	return head
 }
 
-func (r *run) Put(_ context.Context, key string, body objectstore.Body, c objectstore.Condition) (objectstore.Version, error) {
+func (r *replay) Put(_ context.Context, key string, body objectstore.Body, c objectstore.Condition) (objectstore.Version, error) {
 	match, replace := c.Match()
 	_, err := r.ask(request{
 		kind: reqPut, slot: r.slot(key), body: r.calls.ref(body.Bytes()), match: r.calls.ref([]byte(match)), always: !replace && !c.Absent(),
@@ -406,7 +420,7 @@ func (r *run) Put(_ context.Context, key string, body objectstore.Body, c object
 	return objectstore.Version(body.Bytes()), err
 }
 
-func (r *run) Delete(_ context.Context, keys ...string) error {
+func (r *replay) Delete(_ context.Context, keys ...string) error {
 	q := request{kind: reqDelete}
 	for _, key := range keys {
 		q.slots |= 1 << r.slot(key)
@@ -418,6 +432,6 @@ func (r *run) Delete(_ context.Context, keys ...string) error {
 	return err
 }
 
-func (r *run) List(context.Context, string, string) iter.Seq2[objectstore.Info, error] {
+func (r *replay) List(context.Context, string, string) iter.Seq2[objectstore.Info, error] {
 	panic("the journal never lists")
 }

@@ -36,6 +36,7 @@ var explored = []struct {
 	{"boundary behind the snapshot", scenario{procs: 2, low: true, budget: budget{appends: 2, trims: 2, reads: 1, leads: 1}}},
 	{"pushed entries", scenario{procs: 2, budget: budget{appends: 2, trims: 1, late: 1, pushes: 2, leads: 1}}},
 	{"GETs side by side", scenario{procs: 2, window: 2, budget: budget{appends: 2, trims: 1, reads: 1, leads: 1}}},
+	{"GETs beside a GET of head", scenario{procs: 2, window: 2, run: 1, budget: budget{appends: 2, trims: 1, reads: 1, leads: 1}}},
 	{"head is lost", scenario{procs: 2, budget: budget{appends: 1, trims: 1, headLoss: 1, reads: 1, leads: 1, tips: 1}}},
 	{"three processes", scenario{procs: 3, budget: budget{appends: 1, trims: 1, reads: 1, leads: 1}}},
 }
@@ -48,6 +49,9 @@ func (s scenario) String() string {
 	}
 	if s.window > 1 {
 		text += fmt.Sprintf(", %d GETs at once", s.window)
+	}
+	if s.run > 0 {
+		text += fmt.Sprintf(", runs of %d", s.run)
 	}
 	for _, part := range []struct {
 		n    uint8

@@ -30,6 +30,7 @@ type Journal struct {
 	cluster [16]byte
 
 	prefetch int                                          // slots that Read asks for at once, at most
+	run      int                                          // entries that Read validates at once, at most
 	newTerm  func() journal.TermID                        // a fresh unique id (J4)
 	pause    func(ctx context.Context, attempt int) error // waits before another attempt; fails when ctx has ended
 
@@ -39,10 +40,6 @@ type Journal struct {
 }
 
 var _ journal.Journal = (*Journal)(nil)
-
-// maxPrefetch bounds the GETs that one Read has under way, and with them its memory: besides one run (read.go) it holds at most
-// that many entries.
-const maxPrefetch = 16
 
 // Option changes how a Journal, or Images, wait between attempts.
 type Option func(pause *func(ctx context.Context, attempt int) error)
@@ -59,7 +56,7 @@ func Jitter(draw func(bound time.Duration) time.Duration) Option {
 // calls Create first. journal.ErrMismatch if another journal driver holds the truth of this bucket.
 func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys, options ...Option) (*Journal, error) {
 	j := &Journal{
-		store: store, keys: keys, prefetch: maxPrefetch, newTerm: randomTerm, pause: pause, tips: make(map[uint64]*tipAt),
+		store: store, keys: keys, prefetch: maxPrefetch, run: runEntries, newTerm: randomTerm, pause: pause, tips: make(map[uint64]*tipAt),
 	}
 	for _, change := range options {
 		change(&j.pause)
@@ -99,7 +96,7 @@ func (j *Journal) readHead(ctx context.Context) (h journal.Head, v objectstore.V
 
 // getHead reads head once.
 func getHead(ctx context.Context, s objectstore.Store, keys objectstore.Keys) (journal.Head, objectstore.Version, error) {
-	b, v, err := get(ctx, s, keys.Head(), journal.HeadSize)
+	b, v, err := get(ctx, s, keys.Head(), journal.HeadSize, nil)
 	switch {
 	case errors.Is(err, objectstore.ErrNotFound):
 		return journal.Head{}, "", fmt.Errorf("%w (%w)", journal.ErrNoHead, err)
@@ -110,8 +107,9 @@ func getHead(ctx context.Context, s objectstore.Store, keys objectstore.Keys) (j
 	return h, v, err
 }
 
-// get reads an object whole. One that is larger than limit is corrupt, and is not read.
-func get(ctx context.Context, s objectstore.Store, key string, limit int64) ([]byte, objectstore.Version, error) {
+// get reads an object whole. One that is larger than limit is corrupt, and is not read. One that is larger than aheadBytes is
+// read once turn is closed; nil: it is.
+func get(ctx context.Context, s objectstore.Store, key string, limit int64, turn <-chan struct{}) ([]byte, objectstore.Version, error) {
 	o, err := s.Get(ctx, key, objectstore.Range{})
 	if err != nil {
 		return nil, "", err
@@ -119,6 +117,13 @@ func get(ctx context.Context, s objectstore.Store, key string, limit int64) ([]b
 	defer o.Reader.Close()
 	if o.Size < 0 || o.Size > limit {
 		return nil, "", fmt.Errorf("%w: %s has %d bytes, at most %d are allowed", journal.ErrCorrupt, key, o.Size, limit)
+	}
+	if turn != nil && o.Size > aheadBytes {
+		select {
+		case <-turn:
+		case <-ctx.Done():
+			return nil, "", context.Cause(ctx)
+		}
 	}
 	b := make([]byte, o.Size)
 	if _, err := io.ReadFull(o.Reader, b); err != nil {

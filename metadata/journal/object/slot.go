@@ -25,8 +25,13 @@ const maxEntry = journal.MaxBody + journal.EntryOverhead
 
 // getSlot reads what is in slot index; found is false on a 404. What it answers proves nothing by itself (J2).
 func (j *Journal) getSlot(ctx context.Context, index uint64) (b []byte, found bool, err error) {
+	return j.getInTurn(ctx, index, nil)
+}
+
+// getInTurn is getSlot that begins to read more than aheadBytes only once turn is closed; nil: it is.
+func (j *Journal) getInTurn(ctx context.Context, index uint64, turn <-chan struct{}) (b []byte, found bool, err error) {
 	err = j.persist(ctx, func() error {
-		b, _, err = get(ctx, j.store, j.keys.Journal(index), maxEntry)
+		b, _, err = get(ctx, j.store, j.keys.Journal(index), maxEntry, turn)
 		return err
 	})
 	if errors.Is(err, objectstore.ErrNotFound) {

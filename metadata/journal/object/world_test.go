@@ -137,12 +137,13 @@ type scenario struct {
 	procs  int
 	slots  uint8 // appends and fences are begun up to here; 0: maxSlots
 	window int   // GETs that a Read has under way; 0: one
+	run    int   // entries that it validates at once; 0: runEntries
 	low    bool  // there are also trims that leave the boundary behind the snapshot
 	budget budget
 }
 
 func newModel(s scenario, off string) *model {
-	return &model{scenario: s, calls: newCalls(off, s.window)}
+	return &model{scenario: s, calls: newCalls(off, s.window, s.run)}
 }
 
 // first is the world in which process 0 leads with its fence in slot 1, and all have applied it.
