@@ -25,7 +25,7 @@ LEAT  := $(CURDIR)/bin/leat
 # ST1005 takes the colon of the journal names bucket: and mem: at the end of a message for punctuation.
 CHECKS := -checks inherit,-ST1005
 GOFMT  = $$($(GO) env GOROOT)/bin/gofmt
-CODE  := agent cache cmd metadata objectstore
+CODE  := agent cache cmd localstack metadata objectstore
 
 .PHONY: help
 help: ## Print this
@@ -69,6 +69,11 @@ race: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy ## The same under the race
 interop: $(TOOLS)/minio $(TOOLS)/etcd ## Drive Apache Kafka's Java tools, confluent-kafka and kcat; fetches them the first time
 	cmd/interop/setup
 	$(GO) test -tags interop -count=1 -timeout 30m -v ./cmd/interop
+
+.PHONY: localstack
+localstack: build ## Run agents on a LocalStack with a role's credentials, which are renewed; fetches it the first time (about a minute)
+	localstack/setup
+	$(GO) test -tags localstack -count=1 -timeout 15m -v ./localstack
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
@@ -130,9 +135,11 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	@bad=$$($(GOFMT) -l $(CODE)); if [ -n "$$bad" ]; then echo "not formatted, run make fmt:"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags interop ./cmd/interop
+	$(GO) vet -tags localstack ./localstack
 	cd cmd/etcd && $(GO) vet .
 	$(TOOLS)/staticcheck $(CHECKS) ./...
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
+	$(TOOLS)/staticcheck $(CHECKS) -tags localstack ./localstack
 
 .PHONY: tools
 tools: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there

@@ -15,6 +15,7 @@ var arrows = map[string][]string{
 	"cache":       {},
 	"objectstore": {},
 	"metadata":    {},
+	"localstack":  {"cmd", "objectstore"}, // tests only, a leaf as cmd: they start agents as cmd's do, and list the bucket
 }
 
 // sideways are the arrows beside those, tests included: from a folder to a folder, with a reason.
@@ -80,7 +81,7 @@ var sdks = []struct {
 	module string
 	dirs   []string
 }{
-	{"github.com/aws", []string{"objectstore/s3"}},
+	{"github.com/aws", []string{"objectstore/s3", "localstack"}}, // localstack asks the token service for a role, as nothing in Leat does
 	{"github.com/minio", []string{"objectstore/minio"}},
 	{"go.etcd.io/bbolt", []string{"cache", "metadata/journal/bolt"}},
 	{"go.etcd.io/etcd", []string{"metadata/journal/etcd", "cmd/etcd"}}, // cmd/etcd is a module of its own: the server that tests start
@@ -173,7 +174,7 @@ func checkNames(t *tree) []violation {
 }
 
 // topNames are all the names at the root, beside dotfiles and what git ignores.
-var topNames = strings.Fields("agent objectstore cache metadata terraform localstack cmd go.mod go.sum Makefile README.md LICENSE Dockerfile")
+var topNames = strings.Fields("agent objectstore cache metadata terraform localstack cmd go.mod go.sum Makefile README.md LICENSE Dockerfile compose.yaml")
 
 // checkTop: the root holds exactly the given names.
 func checkTop(t *tree) []violation {
