@@ -152,6 +152,7 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 		Brokers: known, Shared: a.server.Shared, Forward: a.others.forwarder(a.session.ID()), Nudges: api.NewNudges(api.Default(), reg),
 	})
 	a.vigil.Handler = server
+	a.others.aside = newAside(a.asideDeps(known))
 	return a.answerPeers(server, reg)
 }
 
@@ -251,6 +252,8 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // parts begins everything that works by itself over an open session, connections apart.
 func (a *Agent) parts(part func(name string, run func(context.Context) error)) {
+	part("bucket", func(ctx context.Context) error { a.ground.health.Run(ctx); return nil })
+	part("aside", a.others.aside.run)
 	part("session", a.session.Run)
 	part("membership", func(ctx context.Context) error { return closed(ctx, a.replica, a.session, a.from) })
 	part("brokers", a.others.view.Load().Run)

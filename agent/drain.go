@@ -22,6 +22,7 @@ const (
 func (a *Agent) drain(base context.Context, stop func(), done <-chan error) error {
 	a.web.ready(false)
 	a.log.Info("draining")
+	a.others.aside.end()
 	a.depart(base)
 	stop()
 	if base.Err() == nil {

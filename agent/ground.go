@@ -17,6 +17,7 @@ import (
 	"github.com/leat-stream/leat/metadata/journal/mem"
 	"github.com/leat-stream/leat/metadata/journal/object"
 	"github.com/leat-stream/leat/objectstore"
+	"github.com/leat-stream/leat/objectstore/health"
 	"github.com/leat-stream/leat/objectstore/limit"
 	"github.com/leat-stream/leat/objectstore/meter"
 	"github.com/leat-stream/leat/objectstore/retry"
@@ -25,16 +26,18 @@ import (
 
 // ground is what an agent stands on: the bucket, with its decorators, and the metadata journal.
 //
-//	produce ──────────────► limit ─► meter ─► driver     a PUT is never repeated under the same name by a decorator
-//	cache, images ─► retry ─► limit ─► meter ─► driver
-//	journal ──────────────────────► meter ─► driver      the journal resolves every ambiguous answer itself (J1)
+//	produce ──────────────► limit ─► health ─► meter ─► driver     a PUT is never repeated under the same name by a decorator
+//	cache, images ─► retry ─► limit ─► health ─► meter ─► driver
+//	journal ──────────────────────► health ─► meter ─► driver      the journal resolves every ambiguous answer itself (J1)
 type ground struct {
 	keys    objectstore.Keys
 	cluster [16]byte
 
-	store    objectstore.Store // limited and metered
+	health   *health.Store
+	store    objectstore.Store // limited, watched and metered
 	retrying objectstore.Store
 	journal  journal.Journal
+	yielding *yielding // the journal if it is in the bucket, else nil
 	images   *object.Images
 
 	storeName, journalName string
@@ -94,9 +97,10 @@ func (g *ground) open(ctx context.Context, cfg Config, reg prometheus.Registerer
 	if err = probe(ctx, metered, g.keys); err != nil {
 		return fmt.Errorf("store %s: %w", cfg.Store, err)
 	}
-	g.store = limit.New(metered, limit.Default())
+	g.health = health.New(metered, health.Default(), func() string { return g.keys.Probe(newID()) }, reg)
+	g.store = limit.New(g.health, limit.Default())
 	g.retrying = retry.New(g.store, retry.Default())
-	if err = g.openJournal(ctx, metered); err != nil {
+	if err = g.openJournal(ctx, g.health); err != nil {
 		return err
 	}
 	g.images = object.NewImages(g.retrying, g.keys)
@@ -195,7 +199,8 @@ func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error
 		if err != nil {
 			return err
 		}
-		g.journal = j
+		g.yielding = &yielding{Journal: j, stuck: g.health.Stuck}
+		g.journal = g.yielding
 		return nil
 	}
 	j, err := g.openLocal(ctx)

@@ -11,6 +11,14 @@ func (a *Agent) register(reg prometheus.Registerer) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "leat_agents_alive", Help: "Agents that this one sees alive, itself included, those that leave not.",
 		}, func() float64 { return float64(a.others.alive()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "leat_agent_aside", Help: "1 while other agents do this one's work, because the object store does not answer it, else 0.",
+		}, func() float64 {
+			if a.web.aside.Load() {
+				return 1
+			}
+			return 0
+		}),
 	)
 }
 

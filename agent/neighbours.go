@@ -32,7 +32,8 @@ type neighbours struct {
 	address string // where others reach this agent
 	zone    string
 
-	view atomic.Pointer[brokers.Brokers] // nil until the replica is open
+	view  atomic.Pointer[brokers.Brokers] // nil until the replica is open
+	aside *aside                          // set with view
 }
 
 // PeerAddress is where other agents reach this one. Both parts together are for what stands between: a NAT, a container's

@@ -21,7 +21,8 @@ import (
 type web struct {
 	listener net.Listener // nil: not wanted
 	server   *http.Server
-	serving  atomic.Bool // readyz answers 200
+	serving  atomic.Bool // readyz answers 200, unless aside
+	aside    atomic.Bool // others do this agent's work for now
 }
 
 // listenWeb binds address, so that a port in use is found before anything else happens.
@@ -37,6 +38,10 @@ func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.serving.Load() {
 			http.Error(rw, "not serving", http.StatusServiceUnavailable)
+			return
+		}
+		if w.aside.Load() {
+			http.Error(rw, "stepped aside: the object store does not answer this agent", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(rw, "serving")
