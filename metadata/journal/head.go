@@ -52,3 +52,19 @@ func (h Head) Grow(t Trim) (Head, bool, error) {
 // Deletable answers the end of the indexes that t may delete now that head h is published: below the boundary that head
 // holds (J5), and below t's own, because t.Keep knows nothing beyond it.
 func (h Head) Deletable(t Trim) uint64 { return min(h.Boundary, t.Boundary) }
+
+// EncodeMark answers what a journal that is not in the bucket keeps of the bucket that it is bound to: that bucket's id.
+func EncodeMark(bucket [16]byte) []byte { return bucket[:] }
+
+// DecodeMark reads what EncodeMark wrote; nil if there is nothing. Before buckets had ids a mark was one byte, and heads had zeros
+// there.
+func DecodeMark(b []byte) *[16]byte {
+	if b == nil {
+		return nil
+	}
+	var bucket [16]byte
+	if len(b) == len(bucket) {
+		bucket = [16]byte(b)
+	}
+	return &bucket
+}

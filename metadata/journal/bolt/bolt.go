@@ -25,7 +25,7 @@ import (
 )
 
 // The file has two bbolt buckets: "journal" maps index (8 bytes, big-endian) to an encoded entry; "meta" holds the encoded
-// head and, once the object store's head names this file, the key "bound".
+// head and, once the object store's head names this file, under the key "bound" the id in that head.
 var (
 	entriesName = []byte("journal")
 	metaName    = []byte("meta")
@@ -367,21 +367,25 @@ func trim(tx *bbolt.Tx, h journal.Head, t journal.Trim) error {
 	return nil
 }
 
-// Identity tells what the bucket beside this journal must say: see object.Bind.
-func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bound bool, err error) {
+// Identity tells what the bucket beside this journal must say, and which one it is bound to: see object.Bind.
+func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bucket *[16]byte, err error) {
 	err = j.view(context.Background(), func(tx *bbolt.Tx, h journal.Head) error {
-		cluster, bound = h.Cluster, tx.Bucket(metaName).Get(boundKey) != nil
+		cluster, bucket = h.Cluster, journal.DecodeMark(tx.Bucket(metaName).Get(boundKey))
 		return nil
 	})
-	return journal.DriverBolt, cluster, bound, err
+	return journal.DriverBolt, cluster, bucket, err
 }
 
-// MarkBound records that the bucket's head names this journal.
-func (j *Journal) MarkBound() error {
+// MarkBound records which bucket's head names this journal. journal.ErrMismatch if that is another one already.
+func (j *Journal) MarkBound(bucket [16]byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	_, err := j.update(func(tx *bbolt.Tx, _ journal.Head) error {
-		return tx.Bucket(metaName).Put(boundKey, []byte{1})
+		meta := tx.Bucket(metaName)
+		if was := journal.DecodeMark(meta.Get(boundKey)); was != nil && *was != bucket {
+			return fmt.Errorf("%w: journal %s is bound to another bucket", journal.ErrMismatch, j.path)
+		}
+		return meta.Put(boundKey, journal.EncodeMark(bucket))
 	})
 	return err
 }

@@ -244,26 +244,35 @@ func (j *Journal) Tip(ctx context.Context, applied uint64) error {
 	return nil
 }
 
-// Identity tells what the bucket beside this journal must say: see object.Bind.
-func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bound bool, err error) {
+// Identity tells what the bucket beside this journal must say, and which one it is bound to: see object.Bind.
+func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bucket *[16]byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), openPatience, ErrUnavailable)
 	defer cancel()
 	e, err := j.look(ctx, clientv3.OpGet(j.keys.bound()))
 	if err != nil {
-		return journal.DriverEtcd, cluster, false, fmt.Errorf("journal in etcd %s: %w", j.where, err)
+		return journal.DriverEtcd, cluster, nil, fmt.Errorf("journal in etcd %s: %w", j.where, err)
 	}
-	return journal.DriverEtcd, e.head.Cluster, value(e.response, 2) != nil, nil
+	return journal.DriverEtcd, e.head.Cluster, journal.DecodeMark(value(e.response, 2)), nil
 }
 
-// MarkBound records that the bucket's head names this journal. Agents that start together may all do it.
-func (j *Journal) MarkBound() error {
+// MarkBound records which bucket's head names this journal, unless that is recorded already. Agents that start together may all do
+// it; of agents with different buckets those with the first one win, and the others get journal.ErrMismatch.
+func (j *Journal) MarkBound(bucket [16]byte) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), openPatience, ErrUnavailable)
 	defer cancel()
+	unbound := clientv3.Compare(clientv3.CreateRevision(j.keys.bound()), "=", 0)
 	r, err := j.persist(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return j.client.Txn(ctx).If(j.hasHead()).Then(clientv3.OpPut(j.keys.bound(), "1")).Commit()
+		return j.client.Txn(ctx).If(j.hasHead(), unbound).
+			Then(clientv3.OpPut(j.keys.bound(), string(journal.EncodeMark(bucket)))).
+			Else(clientv3.OpGet(j.keys.bound()), clientv3.OpGet(j.keys.head())).Commit()
 	})
 	if err == nil && !r.Succeeded {
-		err = journal.ErrNoHead
+		switch was := journal.DecodeMark(value(r, 0)); {
+		case was == nil, value(r, 1) == nil:
+			err = journal.ErrNoHead
+		case *was != bucket: // else it was this attempt, whose answer was lost, or another agent
+			err = fmt.Errorf("%w: another bucket was bound to it at the same time: give each cluster a prefix of its own", journal.ErrMismatch)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("journal in etcd %s: %w", j.where, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/metadata/journal/journaltest"
+	"github.com/leat-stream/leat/metadata/journal/object"
+	"github.com/leat-stream/leat/objectstore"
+	"github.com/leat-stream/leat/objectstore/mem"
 )
 
 // server is one etcd that all tests share which do not harm it for good, each below a prefix of its own. Tests of this package
@@ -186,24 +190,79 @@ func TestAgentsThatStartTogetherMakeOneJournal(t *testing.T) {
 			continue
 		}
 		t.Cleanup(func() { j.Close() })
-		driver, cluster, bound, err := j.Identity()
-		if err != nil || driver != journal.DriverEtcd || bound || cluster == [16]byte{} || (id != [16]byte{} && cluster != id) {
-			t.Errorf("driver %s, cluster %x after %x, bound %v, %v", driver, cluster, id, bound, err)
+		driver, cluster, bucket, err := j.Identity()
+		if err != nil || driver != journal.DriverEtcd || bucket != nil || cluster == [16]byte{} || (id != [16]byte{} && cluster != id) {
+			t.Errorf("driver %s, cluster %x after %x, bound to %x, %v", driver, cluster, id, bucket, err)
 		}
 		id = cluster
 	}
 }
 
 func TestMarkBoundLasts(t *testing.T) {
-	c := config()
+	c, own := config(), [16]byte{1}
 	for range 2 {
-		if err := openTest(t, c).MarkBound(); err != nil {
+		if err := openTest(t, c).MarkBound(own); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, bound, err := openTest(t, c).Identity(); err != nil || !bound {
-		t.Fatalf("bound %v, %v", bound, err)
+	if err := openTest(t, c).MarkBound([16]byte{2}); !errors.Is(err, journal.ErrMismatch) {
+		t.Errorf("another bucket: %v", err)
 	}
+	if _, _, bucket, err := openTest(t, c).Identity(); err != nil || bucket == nil || *bucket != own {
+		t.Fatalf("bound to %x, %v", bucket, err)
+	}
+	old := openTest(t, config()) // what was bound before buckets had ids is bound still
+	if _, err := old.client.Put(t.Context(), old.keys.bound(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.MarkBound([16]byte{}); err != nil {
+		t.Error(err)
+	}
+	if err := old.MarkBound(own); !errors.Is(err, journal.ErrMismatch) {
+		t.Errorf("another bucket than that of before: %v", err)
+	}
+}
+
+// TestOneOfTwoBucketsIsBound: clusters that find one fresh prefix at the same time do not share it. All agents of one get it, and all
+// of the other are told.
+func TestOneOfTwoBucketsIsBound(t *testing.T) {
+	for round := range 20 {
+		c, keys := config(), must(objectstore.NewKeys("c"))
+		stores := []objectstore.Store{mem.New(), mem.New()}
+		var errs [2][3]error
+		var wg sync.WaitGroup
+		for b := range errs {
+			for a := range errs[b] {
+				j := openTest(t, c)
+				wg.Go(func() { errs[b][a] = object.Bind(testContext(t), stores[b], keys, j) })
+			}
+		}
+		wg.Wait()
+		bound := 0
+		for b := range errs {
+			if errs[b][0] == nil {
+				bound++
+			}
+			for _, err := range errs[b] {
+				if (err == nil) != (errs[b][0] == nil) || err != nil && !errors.Is(err, journal.ErrMismatch) {
+					t.Fatalf("round %d: agents of bucket %d: %v", round, b, errs[b])
+				}
+			}
+			if again := object.Bind(testContext(t), stores[b], keys, openTest(t, c)); (again == nil) != (errs[b][0] == nil) {
+				t.Fatalf("round %d: bucket %d, later: %v", round, b, again)
+			}
+		}
+		if bound != 1 {
+			t.Fatalf("round %d: %d buckets are bound to one journal: %v", round, bound, errs)
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestPrefixIsNobodyElses(t *testing.T) {
@@ -240,7 +299,7 @@ func TestNothingIsAppendedWithoutHead(t *testing.T) {
 	if got := kept(t, j); len(got) != 2 {
 		t.Errorf("stored entries are %v", got)
 	}
-	if err := j.MarkBound(); !errors.Is(err, journal.ErrNoHead) {
+	if err := j.MarkBound([16]byte{1}); !errors.Is(err, journal.ErrNoHead) {
 		t.Errorf("mark bound: %v", err)
 	}
 }

@@ -123,7 +123,7 @@ func TestUserNeedsOnlyThePrefix(t *testing.T) {
 	}
 	t.Setenv(EnvUser, "leat")
 	j := openTest(t, cfg)
-	if err := j.MarkBound(); err != nil {
+	if err := j.MarkBound([16]byte{1}); err != nil {
 		t.Fatal(err)
 	}
 	term, r := lead(t, j)

@@ -23,7 +23,7 @@ type Log struct {
 	term    journal.TermID // of the last fence
 	head    journal.Head
 	hasHead bool
-	bound   bool // the bucket's head names this log
+	bucket  *[16]byte // whose head names this log
 }
 
 // New answers an empty log with a fresh cluster id.
@@ -185,18 +185,21 @@ func (l *Log) Indexes() []uint64 {
 	return all
 }
 
-// Identity tells what the bucket beside this journal must say: see object.Bind.
-func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bound bool, err error) {
+// Identity tells what the bucket beside this journal must say, and which one it is bound to: see object.Bind.
+func (j *Journal) Identity() (driver journal.Driver, cluster [16]byte, bucket *[16]byte, err error) {
 	j.log.mu.Lock()
 	defer j.log.mu.Unlock()
-	return journal.DriverMem, j.log.head.Cluster, j.log.bound, nil
+	return journal.DriverMem, j.log.head.Cluster, j.log.bucket, nil
 }
 
-// MarkBound records that the bucket's head names this journal.
-func (j *Journal) MarkBound() error {
+// MarkBound records which bucket's head names this journal. journal.ErrMismatch if that is another one already.
+func (j *Journal) MarkBound(bucket [16]byte) error {
 	j.log.mu.Lock()
 	defer j.log.mu.Unlock()
-	j.log.bound = true
+	if was := j.log.bucket; was != nil && *was != bucket {
+		return fmt.Errorf("%w: this journal is bound to another bucket", journal.ErrMismatch)
+	}
+	j.log.bucket = &bucket
 	return nil
 }
 

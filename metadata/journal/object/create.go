@@ -28,15 +28,16 @@ func Create(ctx context.Context, store objectstore.Store, keys objectstore.Keys)
 	return nil
 }
 
-// Local is a journal whose entries are not in the bucket: a file, or memory.
+// Local is a journal whose entries are not in the bucket: a file, an etcd, or memory.
 type Local interface {
-	// Identity answers the driver, the cluster id that the journal was given when it was made, and whether MarkBound was called.
-	Identity() (driver journal.Driver, cluster [16]byte, bound bool, err error)
-	// MarkBound records, durably if the journal is, that a bucket's head names this journal.
-	MarkBound() error
+	// Identity answers the driver, the cluster id that the journal was given when it was made, and what MarkBound recorded; nil: nothing.
+	Identity() (driver journal.Driver, cluster [16]byte, bucket *[16]byte, err error)
+	// MarkBound records, durably if the journal is, which bucket's head names this journal: the first one that is said stays.
+	// journal.ErrMismatch for any other. Processes may call it at the same time.
+	MarkBound(bucket [16]byte) error
 }
 
-// Bind ties a local journal to its bucket, or checks that they are tied to each other. Each knows the other's cluster id, so that
+// Bind ties a local journal to its bucket, or checks that they are tied to each other. Each knows the other's id, so that
 // a journal that was wiped, or a bucket that was emptied or exchanged, is noticed before anything is served: an empty
 // journal beside a full bucket would silently hide all data. journal.ErrMismatch or journal.ErrNoHead, in one line, if
 // they do not belong together.
@@ -46,24 +47,27 @@ type Local interface {
 //	tied               refuse      good            refuse               refuse
 //
 // The order of the two writes matters: first head, then the mark in the journal. A crash in between leaves a journal that is
-// not marked and a head that names it, and the next start goes on. The journal has its id from the moment it exists.
+// not marked and a head that names it, and the next start goes on. The journal has its id from the moment it exists. The
+// bucket's id is in its head, where a journal in the bucket would have the name of a snapshot: whoever creates head draws it. So
+// of two buckets that find one fresh journal at the same time, the one that is marked first has it, and the other is refused.
 //
 // A mem journal dies with its process, and so a bucket that outlives it is refused to the next; a mem store dies with its
 // process, and a file beside it is refused at the next start.
 func Bind(ctx context.Context, store objectstore.Store, keys objectstore.Keys, local Local) error {
-	driver, cluster, bound, err := local.Identity()
+	driver, cluster, bucket, err := local.Identity()
 	if err != nil {
 		return fmt.Errorf("bind journal to bucket: %w", err)
 	}
 	mine := journal.Head{Format: journal.Level, Driver: driver, Cluster: cluster}
+	rand.Read(mine.Manifest[:])
 	var h journal.Head
-	if bound {
+	if bucket != nil {
 		h, _, err = getHead(ctx, store, keys)
 	} else {
 		h, err = claim(ctx, store, keys, mine)
 	}
 	switch {
-	case errors.Is(err, journal.ErrNoHead) && bound:
+	case errors.Is(err, journal.ErrNoHead) && bucket != nil:
 		err = fmt.Errorf("%w: the %s journal belongs to a bucket with cluster id %x, and this bucket has no head",
 			journal.ErrMismatch, driver, cluster)
 	case err != nil:
@@ -72,8 +76,10 @@ func Bind(ctx context.Context, store objectstore.Store, keys objectstore.Keys, l
 	case h.Cluster != cluster:
 		err = fmt.Errorf("%w: the bucket has cluster id %x, the %s journal has %x: the journal that knows this bucket's data was lost or exchanged",
 			journal.ErrMismatch, h.Cluster, driver, cluster)
-	case !bound:
-		err = local.MarkBound()
+	case bucket == nil:
+		err = local.MarkBound(h.Manifest)
+	case h.Manifest != *bucket:
+		err = fmt.Errorf("%w: the %s journal belongs to another bucket", journal.ErrMismatch, driver)
 	}
 	if err != nil {
 		return fmt.Errorf("bind journal to bucket: %w", err)

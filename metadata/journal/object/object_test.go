@@ -503,8 +503,19 @@ func TestBind(t *testing.T) {
 		must(t, Bind(ctx, store, keys, local))
 		must(t, Bind(ctx, store, keys, local))
 	})
+	t.Run("two buckets, each of which believed that it was the first", func(t *testing.T) {
+		first, second, local := mem.New(), mem.New(), newBolt(t)
+		for _, store := range []objectstore.Store{first, second} {
+			if err := Bind(ctx, store, keys, crashing{local}); err == nil {
+				t.Fatal("did not crash")
+			}
+		}
+		must(t, Bind(ctx, second, keys, local))
+		refused(t, Bind(ctx, first, keys, local), journal.ErrMismatch)
+		must(t, Bind(ctx, second, keys, local))
+	})
 }
 
 type crashing struct{ Local }
 
-func (crashing) MarkBound() error { return errors.New("crash") }
+func (crashing) MarkBound([16]byte) error { return errors.New("crash") }
