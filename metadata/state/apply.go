@@ -104,9 +104,9 @@ func (a *step) do(c *Command) (Result, error) {
 	case CloseSession:
 		return a.closeSession(op), nil
 	case StepAside:
-		return a.stepAside(op), nil
+		return a.leaveSession(op.Session, !op.Back, !op.Back), nil
 	case LeaveSession:
-		return a.leaveSession(op), nil
+		return a.leaveSession(op.Session, true, false), nil
 	case RaiseLevel:
 		return a.raiseLevel(op)
 	case CreateTopic:

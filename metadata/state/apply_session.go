@@ -33,29 +33,18 @@ func (a *step) openSession(op OpenSession) Result {
 	return a.number(int64(node))
 }
 
-func (a *step) leaveSession(op LeaveSession) Result {
-	s, ok := a.sessions.get(op.Session)
-	if !ok || s.Closed || s.Leaving && !s.Aside {
+// leaveSession carries out LeaveSession and StepAside: what is to be known of the session from now on.
+func (a *step) leaveSession(session UUID, leaving, aside bool) Result {
+	s, ok := a.sessions.get(session)
+	gone := ok && s.Leaving && !s.Aside // for good
+	if !ok || s.Closed || gone || s.Leaving == leaving && s.Aside == aside {
 		return a.result(CodeOK)
 	}
-	a.leaving(op.Session, true, false)
-	return a.result(CodeOK)
-}
-
-func (a *step) stepAside(op StepAside) Result {
-	s, ok := a.sessions.get(op.Session)
-	if !ok || s.Closed || s.Leaving != op.Back || s.Aside != op.Back { // it is so already, or has left for good
-		return a.result(CodeOK)
-	}
-	a.leaving(op.Session, !op.Back, !op.Back)
-	return a.result(CodeOK)
-}
-
-func (a *step) leaving(session UUID, leaving, aside bool) {
-	s, _ := a.sessions.edit(session, a.index)
+	s, _ = a.sessions.edit(session, a.index)
 	s.Leaving, s.Aside = leaving, aside
 	a.sessions.rehash(s)
 	a.changed(Change{Kind: ChangeSession})
+	return a.result(CodeOK)
 }
 
 func (a *step) closeSession(op CloseSession) Result {
