@@ -230,10 +230,15 @@ func TestOneOfTwoBucketsIsBound(t *testing.T) {
 		c, keys := config(), must(objectstore.NewKeys("c"))
 		stores := []objectstore.Store{mem.New(), mem.New()}
 		var errs [2][3]error
+		var agents [2][3]*Journal
+		for b := range agents {
+			for a := range agents[b] {
+				agents[b][a] = openTest(t, c)
+			}
+		}
 		var wg sync.WaitGroup
-		for b := range errs {
-			for a := range errs[b] {
-				j := openTest(t, c)
+		for b := range agents {
+			for a, j := range agents[b] {
 				wg.Go(func() { errs[b][a] = object.Bind(testContext(t), stores[b], keys, j) })
 			}
 		}
