@@ -283,17 +283,7 @@ func restore(ctx context.Context, images Images, head journal.Head) (*state.Stat
 	if m == nil {
 		return state.New(), nil
 	}
-	st, err := state.Restore(m.header, func(yield func([]byte, error) bool) {
-		for _, p := range m.places {
-			body, err := images.GetShard(ctx, p.index, p.id)
-			if err == nil && (uint32(len(body)) != p.size || crc32.Checksum(body, castagnoli) != p.crc) {
-				err = fmt.Errorf("%w: shard %d-%x of snapshot %d", state.ErrCorrupt, p.index, p.id, head.Snapshot)
-			}
-			if !yield(body, err) || err != nil {
-				return
-			}
-		}
-	})
+	st, err := state.Restore(m.header, m.shards(ctx, images, head))
 	if err == nil && st.Reader().Index() != head.Snapshot {
 		err = errors.New("snapshot has another index than its manifest")
 	}
