@@ -27,7 +27,8 @@ const (
 	maxBackoff       = 10 * time.Second
 	maxSurvey        = 64          // peers that are asked before an election
 	standPause       = time.Second // after a candidacy that could not be carried out
-	handovers        = 20          // attempts at a fence behind a leader that asked for one and still appends
+	probeEvery       = 5 * time.Second
+	handovers        = 20 // attempts at a fence behind a leader that asked for one and still appends
 )
 
 // rank orders the agents of a term: the lowest stands first. It is the same everywhere, and another order in every term.
@@ -44,22 +45,16 @@ func rank(term uint64, session state.UUID) uint64 {
 func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 	r, now := f.r, time.Now()
 	p := r.at.Load()
-	if !f.suspects(p, now) {
-		f.since = time.Time{}
+	why := r.suspects(p, now)
+	if why == trusted {
+		f.since, f.why, r.contested = time.Time{}, trusted, false
 		return false, nil
 	}
-	if f.since.IsZero() {
-		f.since, f.next = now, now
-		f.hold = f.backoff(now)
-		if p.term > 0 && p.leader.Session != r.cfg.Leader.Session {
-			r.say(slog.LevelInfo, "the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent,
-				"address", p.leader.Address, "since", p.term)
-		}
-	}
+	f.suspect(p, now, why)
 	if now.Before(f.next) {
 		return false, nil
 	}
-	f.next = now.Add(min(max(now.Sub(f.since)/8, rankPause/2), 2*r.cfg.Beat)) // a bucket that is away keeps everybody asking for long
+	f.next = now.Add(min(max(now.Sub(f.since)/8, f.why.pause()), 2*r.cfg.Beat)) // a bucket that is away keeps everybody asking for long
 	v := f.survey(ctx, p)
 	switch {
 	case v.better != "": // somebody has seen a newer fence: it is in the journal
@@ -70,6 +65,9 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 		return false, nil
 	}
 	wait := max(time.Duration(v.ahead)*rankPause, f.hold)
+	if v.torn && why == silent {
+		wait = max(wait, r.cfg.Patience)
+	}
 	if r.isolated = v.isolated; r.isolated {
 		wait = max(wait, r.cfg.SessionPatience+2*r.cfg.Patience)
 		if err := f.lookAround(ctx, p); err != nil {
@@ -77,7 +75,58 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 		}
 	}
 	now = time.Now()
-	return r.at.Load() == p && !now.Before(f.since.Add(wait)) && !now.Before(r.rest), nil
+	return why > lost && r.at.Load() == p && !now.Before(f.since.Add(wait)) && !now.Before(r.rest), nil
+}
+
+// suspect notes since when the leader is suspected, and why.
+func (f *follower) suspect(p *position, now time.Time, why suspicion) {
+	r := f.r
+	if f.why == trusted {
+		f.next = now
+		if p.term > 0 && p.leader.Session != r.cfg.Leader.Session {
+			r.say(slog.LevelInfo, "the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent,
+				"address", p.leader.Address, "since", p.term)
+		}
+	}
+	if f.why == trusted || f.why == lost && why > lost {
+		f.since = now
+		f.hold = f.backoff(now)
+	}
+	f.why = why
+}
+
+// probe looks now and then, while this agent does not follow whom its zone follows, or cannot reach the leader, whether it could again.
+func (f *follower) probe(ctx context.Context, wg *sync.WaitGroup) {
+	r, now := f.r, time.Now()
+	p := r.at.Load()
+	usual, up, blocked := f.feed.usual(p), r.net.leader.Upstream(), r.net.leader.Blocked()
+	if len(usual) == 0 || up == usual[0] && !blocked || up == "" {
+		f.probed = now
+		return
+	}
+	if now.Before(f.probed.Add(probeEvery)) {
+		return
+	}
+	f.probed = now
+	wg.Go(func() {
+		if blocked {
+			if s, err := r.net.peers.Status(ctx, p.leader.Address); err == nil && s.Session == p.leader.Session {
+				r.net.leader.SetBlocked(p.term, false)
+			}
+		}
+		if up == usual[0] {
+			return
+		}
+		s, err := r.net.peers.Status(ctx, usual[0])
+		if err == nil && s.Term == p.term && s.Heard >= 0 && s.Heard <= r.cfg.Patience/2 && !r.behind(s.Session) {
+			f.feed.back(p)
+		}
+	})
+}
+
+// behind tells whether an agent hears of the leader through this one: it follows this one, or one that does.
+func (r *Replica) behind(session state.UUID) bool {
+	return time.Since(r.net.alive.Last(session)) <= r.cfg.Patience
 }
 
 // lookAround reads the journal now and then for an agent that reaches hardly anybody: it may find another leader there, or agents
@@ -101,30 +150,60 @@ func (f *follower) lookAround(ctx context.Context, p *position) error {
 type view struct {
 	ahead    int    // of those who answer, how many would stand before this agent
 	better   string // one that knows of a newer term; "": nobody
-	hearing  string // one that hears the leader of this term; "": nobody
+	hearing  string // one that hears the leader of this term, and not through this agent; "": nobody
+	torn     bool   // others than the leader say nothing, too: some may hear it, and word of it may be on its way from agent to agent
 	isolated bool   // most of the others say nothing at all: it may be this agent that is cut off
 }
 
+// suspicion is what there is against the leader, the less first.
+type suspicion int
+
+const (
+	trusted suspicion = iota
+	lost              // word of it stopped coming by the way it came, or is late: there may be another way
+	silent            // nothing was heard of it for Config.Patience
+	gone              // it has ended, or there never was one
+)
+
 // suspects tells whether the leader seems to be gone.
-func (f *follower) suspects(p *position, now time.Time) bool {
-	r := f.r
+func (r *owner) suspects(p *position, now time.Time) suspicion {
 	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session || p.leader.Address == r.cfg.Leader.Address {
-		return true // nobody ever led; or this process did, and lost it; or one that had this process's address did
+		return gone // nobody ever led; or this process did, and lost it; or one that had this process's address did
 	}
-	silent, gone := r.net.leader.since(p.term, now)
-	return r.over(p.leader.Session) || gone || silent > r.cfg.Patience
+	since, over := r.net.leader.Silence(p.term, now)
+	switch {
+	case over || r.over(p.leader.Session):
+		return gone
+	case since > r.cfg.Patience:
+		return silent
+	case r.net.leader.Lost(p.term), since > r.cfg.Patience/2:
+		return lost
+	}
+	return trusted
+}
+
+// pause is how long a survey is waited for at least, after the one before.
+func (s suspicion) pause() time.Duration {
+	if s == lost {
+		return rankPause
+	}
+	return rankPause / 2
 }
 
 // survey asks the others.
 func (f *follower) survey(ctx context.Context, p *position) (v view) {
 	r := f.r
+	limit := r.cfg.Patience
+	if since, _ := r.net.leader.Silence(p.term, time.Now()); f.why < gone && !r.net.leader.Lost(p.term) {
+		limit = min(limit, since-3*r.cfg.Beat/2) // who last heard of it about when this agent did has lost it, too
+	}
 	peers := slices.DeleteFunc(r.openSessions(), func(s state.Session) bool {
 		return s.Peer == "" || s.Peer == r.cfg.Leader.Address
 	})
 	slices.SortFunc(peers, func(a, b state.Session) int { return cmp.Compare(rank(p.term, a.ID), rank(p.term, b.ID)) })
 	peers = peers[:min(len(peers), maxSurvey)]
 	answers := make([]Status, len(peers))
-	var silent atomic.Int32
+	var mute, torn atomic.Int32
 	var wg sync.WaitGroup
 	for i, s := range peers {
 		wg.Go(func() {
@@ -133,7 +212,10 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 			case err == nil && status.Session == s.ID:
 				answers[i] = status
 			case err != nil && !errors.Is(err, ErrRefused):
-				silent.Add(1)
+				mute.Add(1)
+				if s.ID != p.leader.Session {
+					torn.Add(1)
+				}
 			}
 		})
 	}
@@ -142,22 +224,40 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 	if f.leaving() {
 		v.ahead = len(peers)
 	}
-	v.isolated = 2*int(silent.Load()) > len(peers)
-	freshest := r.cfg.Patience
+	v.torn = torn.Load() > 0
+	v.isolated = 2*int(mute.Load()) > len(peers)
+	best := limit + 1
 	for i, a := range answers {
-		switch {
-		case a.Session.IsZero():
+		if a.Session.IsZero() {
 			continue
-		case a.Term > p.term:
+		}
+		if a.Term > p.term {
 			v.better = peers[i].Peer
-		case a.Term == p.term && a.Heard >= 0 && a.Heard <= freshest: // the leader itself, if it answers
-			v.hearing, freshest = peers[i].Peer, a.Heard
+		}
+		if way := f.worth(p, peers[i], a, limit); way >= 0 && way < best {
+			v.hearing, best = peers[i].Peer, way
+		}
+		if a.Session == p.leader.Session {
+			r.net.leader.SetBlocked(p.term, false)
 		}
 		if !peers[i].Leaving && rank(p.term, a.Session) < own {
 			v.ahead++
 		}
 	}
 	return v
+}
+
+// worth orders the agents that have heard the leader of p within limit, the smallest first; negative: not this one. The leader itself, if it is well,
+// comes first, then those of this agent's zone who hear it well, so that entries come into a zone once.
+func (f *follower) worth(p *position, s state.Session, a Status, limit time.Duration) time.Duration {
+	r := f.r
+	switch {
+	case a.Term != p.term || a.Heard < 0 || a.Heard > limit || r.behind(s.ID):
+		return -1
+	case s.Zone != r.cfg.Zone || a.Heard > r.cfg.Patience/2:
+		return a.Heard
+	}
+	return a.Heard / 8
 }
 
 // over reports whether a session was closed: it can decide nothing any more.
@@ -204,11 +304,12 @@ func (r candidate) tryToLead(ctx context.Context, asked bool) error {
 	if r.at.Load() != p {
 		return nil // another fence, or a reload: look again
 	}
-	if r.applied.Load() != before && !asked && (r.isolated || !r.contested) {
+	if r.applied.Load() != before && !asked && (r.isolated || !r.contested && r.suspects(p, time.Now()) < gone) {
 		// The leader appends, though it is not heard. If this agent hears nobody, that is its own trouble. Otherwise the leader is
-		// given time to be heard; the next time it is deposed.
+		// given time to be heard; if it still is not then, it is deposed: commands of those who do not reach it wait. Of one that is
+		// gone these are the last entries.
 		r.contested = true
-		r.net.leader.hear(p.term, time.Now())
+		r.rest = time.Now().Add(r.cfg.Patience)
 		return nil
 	}
 	if r.over(r.cfg.Leader.Session) {

@@ -22,8 +22,10 @@ type follower struct {
 	await  []awaited     // readers whose index is known and not applied yet
 	next   time.Time     // when the next look at the others is due, while the leader is suspected
 	looked time.Time     // when the journal was last read for want of anybody to ask
-	since  time.Time     // the leader is suspected since then; zero: it is not
+	why    suspicion     // against the leader
+	since  time.Time     // it is suspected since then; from silent on, since it is so
 	hold   time.Duration // no election so soon after since
+	probed time.Time     // when the usual way was last looked at, while another is used
 	behind uint64        // newest index that upstream counts on being read from the journal
 	retry  time.Time     // when it is read again, after it could not be
 }
@@ -80,6 +82,7 @@ func (r *owner) follow(ctx context.Context) (*takeover, error) {
 		case <-f.feed.trouble:
 			stand, err = f.watch(ctx)
 		case <-tick.C:
+			f.probe(ctx, &wg)
 			if stand, err = f.watch(ctx); err == nil && !stand {
 				err = f.fillGap(ctx)
 			}
@@ -221,8 +224,11 @@ func (r asker) findTip(ctx context.Context) tip {
 		asking, stop := context.WithTimeout(ctx, tipPatience/2)
 		defer stop()
 		defer context.AfterFunc(p.ctx, stop)()
-		for hops, address := range r.routes(p) {
-			if index, err := r.net.peers.Tip(asking, address, hops); err == nil {
+		for address, way := range r.ways(p) {
+			doubt := r.doubt(asking, p, address, stop)
+			index, err := r.net.peers.Tip(asking, address, way)
+			doubt()
+			if err == nil {
 				return tip{index: index}
 			}
 		}

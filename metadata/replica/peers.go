@@ -97,5 +97,6 @@ var (
 	ErrNotLeader = errors.New("peer reaches no metadata leader")
 )
 
-// maxHops bounds how often a proposal is passed on, so that it cannot go in circles.
-const maxHops = 2
+// maxHops bounds how often a proposal, or a question for the tip, is passed on, so that it cannot go in circles. Each hop is a
+// connection between two agents that is missing.
+const maxHops = 8

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"sync"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
@@ -112,103 +110,6 @@ func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state
 		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, context.Cause(ctx))
-	}
-}
-
-// asker asks others, for a replica that does not lead.
-type asker struct{ *Replica }
-
-// propose has the leader commit the commands, and answers once they are applied here too.
-func (r asker) propose(ctx context.Context, p *position, commands []state.Command) ([]state.Result, error) {
-	asking, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(p.ctx, stop)() // a leader that hangs is not waited for once there is another
-	proposal := Proposal{Commands: state.EncodeEntry(state.Entry{Commands: commands})}
-	for hops, address := range r.routes(p) {
-		proposal.Hops = hops
-		doubt := r.doubt(asking, address, stop)
-		done, err := r.net.peers.Propose(asking, address, proposal)
-		doubt()
-		switch {
-		case err == nil:
-			return r.proposed(ctx, done, len(commands))
-		case errors.Is(err, metadata.ErrTooLarge):
-			return nil, err
-		case errors.Is(err, ErrRefused), errors.Is(err, ErrNotLeader), errors.Is(err, metadata.ErrNotApplied):
-			continue // the next way, or the same later
-		}
-		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
-	}
-	return nil, errElsewhere
-}
-
-// doubt looks whether a peer is still there that takes long to answer, and gives it up if it says nothing: it may be cut off.
-// It ends with the function that it answers.
-func (r asker) doubt(ctx context.Context, address string, giveUp func()) (end func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var timer *time.Timer
-	var mu sync.Mutex // held over each look, so that timer is set before it fires
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(r.cfg.Patience, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if _, err := r.net.peers.Status(ctx, address); err != nil && ctx.Err() == nil {
-			r.net.leader.block(time.Now())
-			giveUp()
-			return
-		}
-		if ctx.Err() == nil {
-			timer.Reset(r.cfg.Patience)
-		}
-	})
-	return func() {
-		cancel()
-		timer.Stop()
-	}
-}
-
-func (r asker) proposed(ctx context.Context, done Proposed, n int) ([]state.Result, error) {
-	results, err := state.DecodeResults(done.Results)
-	if err == nil && len(results) != n {
-		err = fmt.Errorf("%d results for %d commands", len(results), n)
-	}
-	if err == nil {
-		err = r.reach(ctx, done.Index)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, err)
-	}
-	return results, nil
-}
-
-// routes are the ways to the leader, directly and then by way of the upstream, each with the hops that count as taken.
-func (r asker) routes(p *position) iter.Seq2[int, string] {
-	return func(yield func(int, string) bool) {
-		own, up := r.cfg.Leader, r.net.leader.upstream()
-		if r.net.peers == nil || p.leading || p.leader.Session == own.Session {
-			return
-		}
-		direct := p.leader.Address
-		if direct == own.Address {
-			direct = ""
-		}
-		ways := []string{direct, up}
-		if r.net.leader.isBlocked(time.Now()) {
-			ways = []string{up, direct}
-		}
-		for i, way := range ways {
-			if way == "" || i == 1 && way == ways[0] {
-				continue
-			}
-			hops := 1
-			if way == direct {
-				hops = 0
-			}
-			if !yield(hops, way) {
-				return
-			}
-		}
 	}
 }
 

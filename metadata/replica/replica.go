@@ -25,6 +25,7 @@ import (
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/replica/history"
+	"github.com/leat-stream/leat/metadata/replica/liveness"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -125,8 +126,8 @@ type inbox struct {
 type network struct {
 	peers  Peers
 	recent *history.Entries
-	alive  *alive
-	leader *contact
+	alive  *liveness.Agents
+	leader *liveness.Leader
 }
 
 var _ metadata.Service = (*Replica)(nil)
@@ -179,7 +180,7 @@ func Open(
 			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
 		},
 		hub: history.NewChanges(cfg.WatchChanges),
-		net: &network{peers: peers, recent: history.NewEntries(), alive: newAlive(), leader: newContact()},
+		net: &network{peers: peers, recent: history.NewEntries(), alive: liveness.NewAgents(), leader: liveness.NewLeader(cfg.Beat)},
 	}
 	r.own = &owner{Replica: r, images: images, said: make(map[string]time.Time)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
@@ -208,7 +209,7 @@ func (r *owner) locate(leading bool) {
 	p := &position{leading: leading}
 	p.leader, p.term = r.st.Reader().Leader()
 	p.ctx, p.over = context.WithCancel(context.Background())
-	r.net.leader.begin(p.term, time.Now())
+	r.net.leader.Begin(p.term, time.Now())
 	if old := r.at.Swap(p); old != nil {
 		old.over()
 	}

@@ -37,7 +37,7 @@ func (s *Server) heard(p *position) time.Duration {
 	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
 		return -1
 	}
-	return r.net.leader.heard(p.term, time.Now())
+	return r.net.leader.Heard(p.term, time.Now())
 }
 
 // Propose commits commands, or passes them on to the leader.
@@ -47,8 +47,7 @@ func (s *Server) Propose(ctx context.Context, p Proposal) (Proposed, error) {
 	if err != nil {
 		return Proposed{}, fmt.Errorf("%w: proposal: %w", metadata.ErrNotApplied, err)
 	}
-	at := r.at.Load()
-	if at.leading {
+	if r.Leading() {
 		results, err := r.doHere(ctx, entry.Commands)
 		if errors.Is(err, errElsewhere) {
 			err = ErrNotLeader
@@ -58,38 +57,33 @@ func (s *Server) Propose(ctx context.Context, p Proposal) (Proposed, error) {
 		}
 		return Proposed{Index: r.applied.Load(), Results: state.EncodeResults(results)}, nil
 	}
-	if p.Hops < maxHops {
-		for hops, address := range (asker{r}).routes(at) {
-			if hops == 0 {
-				return r.net.peers.Propose(ctx, address, Proposal{Hops: p.Hops + 1, Commands: p.Commands})
-			}
-		}
-	}
-	return Proposed{}, ErrNotLeader
+	var done Proposed
+	err = asker{r}.passOn(ctx, p.Hops, func(ctx context.Context, address string, hops int) (err error) {
+		done, err = r.net.peers.Propose(ctx, address, Proposal{Hops: hops, Commands: p.Commands})
+		return err
+	})
+	return done, err
 }
 
 // Tip answers a fresh index (rule R1).
 func (s *Server) Tip(ctx context.Context, hops int) (uint64, error) {
 	r := s.r
-	at := r.at.Load()
-	if at.leading {
+	if r.Leading() {
 		return r.proveFresh(ctx)
 	}
-	if hops < maxHops {
-		for n, address := range (asker{r}).routes(at) {
-			if n == 0 {
-				return r.net.peers.Tip(ctx, address, hops+1)
-			}
-		}
-	}
-	return 0, ErrNotLeader
+	var index uint64
+	err := asker{r}.passOn(ctx, hops, func(ctx context.Context, address string, hops int) (err error) {
+		index, err = r.net.peers.Tip(ctx, address, hops)
+		return err
+	})
+	return index, err
 }
 
 // Follow streams entries to a follower until ctx ends or push fails. beats answers what the follower says, until its stream ends.
 // One that this replica follows itself is refused: neither would hear anything.
 func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error), push func(Push) error) error {
 	r := s.r
-	if up := r.net.leader.upstream(); up != "" && up == r.peerOf(f.Session) {
+	if up := r.net.leader.Upstream(); up != "" && up == r.peerOf(f.Session) {
 		return ErrNotLeader
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -103,7 +97,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 			}
 			now := time.Now()
 			for _, a := range b.Alive {
-				r.net.alive.hear(a.Session, now.Add(-max(a.Age, 0)))
+				r.net.alive.Hear(a.Session, now.Add(-max(a.Age, 0)))
 			}
 		}
 	}()
@@ -111,6 +105,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 	defer tick.Stop()
 	next := f.From
 	for {
+		news := r.net.leader.News()
 		entries, missing, applied, wake := r.net.recent.From(next)
 		at := r.at.Load()
 		say := Push{Applied: applied, Term: at.term, Heard: s.heard(at)}
@@ -125,6 +120,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 			if err := push(say); err != nil {
 				return err
 			}
+			tick.Reset(r.cfg.Beat)
 		}
 		for i := range entries {
 			say.Entry = &entries[i]
@@ -138,6 +134,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 		}
 		select {
 		case <-wake:
+		case <-news:
 		case <-at.ctx.Done():
 		case <-tick.C:
 		case <-r.dead:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/replica/liveness"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -26,19 +27,19 @@ type keeper struct {
 //
 // A session that is closed too early costs its agent a new life, and its clients a retry; nothing else depends on it.
 func (r keeper) run(ctx context.Context) {
-	w := newWaking(time.Now())
+	w := liveness.NewWaking(time.Now())
 	var wg sync.WaitGroup
-	wg.Go(func() { w.run(ctx, r.cfg.Beat, r.cfg.Patience) })
+	wg.Go(func() { w.Run(ctx, r.cfg.Beat, r.cfg.Patience) })
 	defer wg.Wait()
 	tick := time.NewTicker(r.cfg.Beat)
 	defer tick.Stop()
-	for known := w.since; ; {
+	for known := w.Look(time.Now(), r.cfg.Patience); ; {
 		now := time.Now()
-		since := w.look(now, r.cfg.Patience)
+		since := w.Look(now, r.cfg.Patience)
 		if since == known || r.leads(ctx) {
 			known = since
 			r.closeDead(ctx, r.findDead(ctx, now, since))
-			r.net.alive.forget(now, r.cfg.SessionPatience)
+			r.net.alive.Forget(now, r.cfg.SessionPatience)
 		}
 		select {
 		case <-ctx.Done():
@@ -51,42 +52,6 @@ func (r keeper) run(ctx context.Context) {
 // leads looks into the journal, after this process slept: it may have been deposed meanwhile, and nobody would tell it.
 func (r keeper) leads(ctx context.Context) bool {
 	return r.Ask(ctx, metadata.Fresh(), func(state.Reader) {}) == nil && r.Leading()
-}
-
-// waking is since when this process has been awake: whom it did not hear while it slept, or had no processor, was not silent.
-// Guarded by mu.
-type waking struct {
-	mu    sync.Mutex
-	since time.Time
-	last  time.Time // when it last was seen to be awake
-}
-
-func newWaking(now time.Time) *waking { return &waking{since: now, last: now} }
-
-func (w *waking) run(ctx context.Context, beat, patience time.Duration) {
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.look(time.Now(), patience)
-		}
-	}
-}
-
-// look notes that the process is awake, and answers since when.
-func (w *waking) look(now time.Time, patience time.Duration) (since time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if now.Sub(w.last) > patience {
-		w.since = now
-	}
-	if now.After(w.last) {
-		w.last = now
-	}
-	return w.since
 }
 
 // dead is a session to be closed, and why.
@@ -121,7 +86,7 @@ func (r keeper) findDead(ctx context.Context, now, since time.Time) (found []dea
 		found = append(found, dead{s, why})
 	}
 	for _, s := range r.see(now) {
-		last := r.net.alive.last(s.ID)
+		last := r.net.alive.Last(s.ID)
 		silent := min(now.Sub(last), now.Sub(since), now.Sub(r.seen[s.ID]))
 		switch {
 		case r.net.peers == nil:
@@ -158,7 +123,7 @@ func (r keeper) gone(ctx context.Context, s state.Session) bool {
 	case status.Session != s.ID:
 		return true
 	}
-	r.net.alive.hear(s.ID, time.Now())
+	r.net.alive.Hear(s.ID, time.Now())
 	if status.Heard == 0 && status.Term < r.at.Load().term {
 		ctx, cancel := context.WithTimeout(ctx, tipPatience)
 		defer cancel()
