@@ -75,6 +75,10 @@ localstack: build ## Run agents on a LocalStack with a role's credentials, which
 	localstack/setup
 	$(GO) test -tags localstack -count=1 -timeout 15m -v ./localstack
 
+.PHONY: terraform
+terraform: ## Check terraform/: format, schema, tests, Checkov, and its calls against moto; fetches what it needs the first time (about 3 minutes)
+	terraform/check
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	@grep -rE --include='*_test.go' '^func Fuzz' $(CODE) | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \

@@ -1,0 +1,4 @@
+output "bootstrap" {
+  description = "bootstrap.servers for Kafka clients within the VPC."
+  value       = module.agents.bootstrap
+}

@@ -1,0 +1,86 @@
+locals {
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.region
+  account   = data.aws_caller_identity.current.account_id
+
+  kafka_port = 9092 # clients
+  peer_port  = 9600 # other agents
+  http_port  = 9644 # health, metrics
+
+  root       = var.bucket_prefix == "" ? var.cluster : "${var.bucket_prefix}/${var.cluster}"
+  bucket_arn = "arn:${local.partition}:s3:::${var.bucket_name}"
+  store      = "s3://${var.bucket_name}${var.bucket_prefix == "" ? "" : "/"}${var.bucket_prefix}?region=${local.region}"
+  bootstrap  = "${aws_lb.this.dns_name}:${local.kafka_port}"
+  log_group  = "/leat/${var.name}"
+}
+
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+data "aws_caller_identity" "current" {}
+
+resource "aws_ecs_cluster" "this" {
+  #checkov:skip=CKV_AWS_65: Container Insights cost by the metric and nothing here needs them; container_insights turns them on
+  name = var.name
+  setting {
+    name  = "containerInsights"
+    value = var.container_insights ? "enabled" : "disabled"
+  }
+  tags = var.tags
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  #checkov:skip=CKV_AWS_158: log_kms_key_arn gives it a key of the caller's
+  #checkov:skip=CKV_AWS_338: how long is the caller's choice
+  name              = local.log_group
+  retention_in_days = var.log_days
+  kms_key_id        = var.log_kms_key_arn
+  tags              = var.tags
+}
+
+# A service for each zone, because an agent must be told its zone and one task definition tells the same to all its tasks.
+# It is also what makes each zone grow by its own load: the balancer keeps traffic within a zone.
+resource "aws_ecs_service" "zone" {
+  for_each = var.subnets
+
+  name             = "${var.name}-${each.key}"
+  cluster          = aws_ecs_cluster.this.id
+  task_definition  = aws_ecs_task_definition.zone[each.key].arn
+  launch_type      = "FARGATE"
+  platform_version = "LATEST"
+  desired_count    = var.min_agents_per_zone
+
+  # New agents are there before old ones go. None is ever missing.
+  deployment_minimum_healthy_percent = 100
+  deployment_maximum_percent         = 200
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+  wait_for_steady_state = var.wait_for_steady_state
+
+  network_configuration {
+    subnets          = [each.value]
+    security_groups  = [aws_security_group.agents.id]
+    assign_public_ip = false
+  }
+
+  load_balancer {
+    target_group_arn = aws_lb_target_group.this.arn
+    container_name   = "leat"
+    container_port   = local.kafka_port
+  }
+  # An agent has to read the newest snapshot and the journal after it before it serves.
+  health_check_grace_period_seconds = 120
+
+  enable_execute_command  = false
+  enable_ecs_managed_tags = true
+  propagate_tags          = "SERVICE"
+  tags                    = var.tags
+
+  lifecycle {
+    ignore_changes = [desired_count] # the autoscaler's
+  }
+
+  # A target group takes no targets before a listener leads to it. And agents that are to stop must still have their rights.
+  depends_on = [aws_lb_listener.kafka, aws_iam_role_policy.agent, aws_iam_role_policy.execution]
+}

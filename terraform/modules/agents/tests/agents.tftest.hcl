@@ -1,0 +1,309 @@
+mock_provider "aws" {
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
+  mock_data "aws_region" { defaults = { region = "eu-central-1" } }
+  mock_data "aws_caller_identity" { defaults = { account_id = "123456789012" } }
+  mock_resource "aws_lb" { defaults = { dns_name = "leat-0.elb.eu-central-1.amazonaws.com" } }
+}
+
+variables {
+  name               = "leat"
+  image              = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/leat:1.0"
+  vpc_id             = "vpc-1"
+  subnets            = { eu-central-1a = "subnet-a", eu-central-1b = "subnet-b", eu-central-1c = "subnet-c" }
+  client_cidrs       = ["10.0.0.0/12", "192.168.7.0/24"]
+  https_egress_cidrs = ["10.60.0.0/20"]
+  bucket_name        = "example-leat"
+  bucket_prefix      = "team"
+  cluster            = "c1"
+}
+
+run "a_service_in_each_zone" {
+  command = apply
+
+  assert {
+    condition = { for zone, s in aws_ecs_service.zone : zone => [s.name, one(s.network_configuration[0].subnets)] } == {
+      eu-central-1a = ["leat-eu-central-1a", "subnet-a"]
+      eu-central-1b = ["leat-eu-central-1b", "subnet-b"]
+      eu-central-1c = ["leat-eu-central-1c", "subnet-c"]
+    }
+    error_message = "not one service for each zone, in its subnet"
+  }
+  assert {
+    condition = alltrue([for zone, t in aws_ecs_task_definition.zone :
+      contains(jsondecode(t.container_definitions)[0].command, "--zone=${zone}") && aws_ecs_service.zone[zone].task_definition == t.arn
+    ])
+    error_message = "agents are told another zone than theirs"
+  }
+  assert {
+    condition     = alltrue([for s in aws_ecs_service.zone : !s.network_configuration[0].assign_public_ip && s.network_configuration[0].security_groups == toset([aws_security_group.agents.id])])
+    error_message = "agents have public addresses or other security groups"
+  }
+  assert {
+    condition = alltrue([for s in aws_ecs_service.zone :
+      s.deployment_minimum_healthy_percent == 100 && s.deployment_maximum_percent == 200 && s.deployment_circuit_breaker[0].enable && s.deployment_circuit_breaker[0].rollback
+    ])
+    error_message = "a deployment takes agents away before new ones serve, or goes on when they do not"
+  }
+  assert {
+    condition     = alltrue([for s in aws_ecs_service.zone : one(s.load_balancer).target_group_arn == aws_lb_target_group.this.arn && one(s.load_balancer).container_port == 9092])
+    error_message = "agents are not behind the balancer"
+  }
+}
+
+run "what_an_agent_is_told" {
+  command = apply
+  variables {
+    settings = { flush-interval = "100ms" }
+  }
+
+  assert {
+    condition = jsondecode(aws_ecs_task_definition.zone["eu-central-1b"].container_definitions)[0].command == [
+      "agent", "--zone=eu-central-1b", "--listen=0.0.0.0:9092?zone=eu-central-1b", "--store=s3://example-leat/team?region=eu-central-1",
+      "--journal=bucket:", "--cluster=c1", "--advertise=shared=leat-0.elb.eu-central-1.amazonaws.com:9092", "--peer=0.0.0.0:9600",
+      "--http=0.0.0.0:9644", "--cache-dir=/var/cache/leat", "--cache-disk=10GiB", "--cache-memory=512MiB", "--flush-interval=100ms",
+    ]
+    error_message = aws_ecs_task_definition.zone["eu-central-1b"].container_definitions
+  }
+  assert {
+    condition     = output.bootstrap == "leat-0.elb.eu-central-1.amazonaws.com:9092"
+    error_message = "clients begin elsewhere than where agents send them"
+  }
+  assert {
+    condition     = output.store == "s3://example-leat/team?region=eu-central-1"
+    error_message = "another store"
+  }
+}
+
+run "the_container_has_no_more_than_it_needs" {
+  command = apply
+
+  assert {
+    condition = alltrue([for t in aws_ecs_task_definition.zone : alltrue([
+      for c in jsondecode(t.container_definitions) : c.readonlyRootFilesystem && c.user == "65532:65532" && c.linuxParameters.capabilities.drop == ["ALL"]
+    ])])
+    error_message = "root, or a root file system that can be written"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].mountPoints == [{ sourceVolume = "cache", containerPath = "/var/cache/leat", readOnly = false }]
+    error_message = "the cache has no place"
+  }
+  assert {
+    condition     = length(aws_ecs_task_definition.zone["eu-central-1a"].ephemeral_storage) == 0
+    error_message = "disk that costs, for a cache that fits into what is free"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].healthCheck.command == ["CMD", "/leat", "health", "--live", "--http=127.0.0.1:9644"]
+    error_message = "another health check"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].logConfiguration.options["awslogs-group"] == output.log_group
+    error_message = "logs go elsewhere"
+  }
+}
+
+run "a_large_cache_has_its_disk" {
+  command = apply
+  variables {
+    cache_disk = 50
+  }
+  assert {
+    condition     = aws_ecs_task_definition.zone["eu-central-1a"].ephemeral_storage[0].size_in_gib == 60
+    error_message = "the cache does not fit"
+  }
+}
+
+# agent/drain.go: an agent needs less than 10 s from SIGTERM to its end, the first 4 of them for clients to go.
+run "leaving_matches_the_drain" {
+  command = apply
+
+  assert {
+    condition     = alltrue([for t in aws_ecs_task_definition.zone : jsondecode(t.container_definitions)[0].stopTimeout >= 15])
+    error_message = "an agent is killed while it drains"
+  }
+  assert {
+    condition     = tonumber(aws_lb_target_group.this.deregistration_delay) == 20 && !aws_lb_target_group.this.connection_termination
+    error_message = "the balancer cuts connections that the agent would end between two requests"
+  }
+  assert {
+    condition     = aws_lb_target_group.this.health_check[0].interval * aws_lb_target_group.this.health_check[0].unhealthy_threshold >= 10 && aws_lb_target_group.this.health_check[0].timeout < aws_lb_target_group.this.health_check[0].interval
+    error_message = "the balancer cuts the connections of an agent that drains because it says that it is not ready"
+  }
+  assert {
+    condition     = aws_lb_target_group.this.target_health_state[0].enable_unhealthy_connection_termination
+    error_message = "clients stay with an agent that hangs"
+  }
+}
+
+run "one_internal_balancer" {
+  command = apply
+
+  assert {
+    condition     = aws_lb.this.internal && aws_lb.this.load_balancer_type == "network" && aws_lb.this.enable_deletion_protection
+    error_message = "not an internal network load balancer that is protected"
+  }
+  assert {
+    condition     = !aws_lb.this.enable_cross_zone_load_balancing && aws_lb.this.dns_record_client_routing_policy == "availability_zone_affinity"
+    error_message = "traffic crosses zones"
+  }
+  assert {
+    condition     = toset(aws_lb.this.subnet_mapping[*].subnet_id) == toset(["subnet-a", "subnet-b", "subnet-c"]) && aws_lb.this.security_groups == toset([aws_security_group.balancer.id])
+    error_message = "not in the three subnets, or with other security groups"
+  }
+  assert {
+    condition     = aws_lb_listener.kafka.protocol == "TCP" && aws_lb_listener.kafka.port == 9092 && one(aws_lb_listener.kafka.default_action).target_group_arn == aws_lb_target_group.this.arn
+    error_message = "another listener"
+  }
+  assert {
+    condition     = aws_lb_listener.kafka.tcp_idle_timeout_seconds > 600
+    error_message = "the balancer forgets connections that agents and clients keep"
+  }
+  assert {
+    condition     = [aws_lb_target_group.this.health_check[0].protocol, aws_lb_target_group.this.health_check[0].port, aws_lb_target_group.this.health_check[0].path] == ["HTTP", "9644", "/readyz"]
+    error_message = "another health check"
+  }
+  assert {
+    condition     = aws_lb_target_group.this.target_type == "ip" && tobool(aws_lb_target_group.this.preserve_client_ip) && !aws_lb_target_group.this.proxy_protocol_v2
+    error_message = "agents do not see who their clients are"
+  }
+}
+
+run "proxy_protocol_on_both_sides" {
+  command = apply
+  variables {
+    proxy_protocol = true
+  }
+
+  assert {
+    condition     = aws_lb_target_group.this.proxy_protocol_v2 && !tobool(aws_lb_target_group.this.preserve_client_ip)
+    error_message = "the balancer sends no headers"
+  }
+  assert {
+    condition     = alltrue([for zone, t in aws_ecs_task_definition.zone : contains(jsondecode(t.container_definitions)[0].command, "--listen=0.0.0.0:9092?zone=${zone}&proxy=v2")])
+    error_message = "agents expect no headers"
+  }
+  assert {
+    condition     = [aws_lb_target_group.this.health_check[0].protocol, aws_lb_target_group.this.health_check[0].port] == ["TCP", "traffic-port"]
+    error_message = "the health check sends a header to a port that does not expect one"
+  }
+}
+
+run "ports" {
+  command = apply
+  variables {
+    metrics_cidrs = ["10.1.0.0/16"]
+  }
+
+  assert {
+    condition = { for k, r in aws_vpc_security_group_ingress_rule.clients : k => [r.security_group_id, r.cidr_ipv4, r.from_port, r.to_port] } == {
+      for c in ["10.0.0.0/12", "192.168.7.0/24"] : c => [aws_security_group.balancer.id, c, 9092, 9092]
+    }
+    error_message = "others than the stated ranges reach the balancer"
+  }
+  assert {
+    condition = { for k, r in aws_vpc_security_group_ingress_rule.balancer : k => [r.security_group_id, r.referenced_security_group_id, r.from_port, r.to_port] } == {
+      clients = [aws_security_group.agents.id, aws_security_group.balancer.id, 9092, 9092]
+      health  = [aws_security_group.agents.id, aws_security_group.balancer.id, 9644, 9644]
+    }
+    error_message = "others than the balancer reach agents"
+  }
+  assert {
+    condition     = { for k, r in aws_vpc_security_group_egress_rule.balancer : k => [r.referenced_security_group_id, r.from_port, r.to_port] } == { clients = [aws_security_group.agents.id, 9092, 9092], health = [aws_security_group.agents.id, 9644, 9644] }
+    error_message = "the balancer does not reach agents"
+  }
+  assert {
+    condition = alltrue([for r in [aws_vpc_security_group_ingress_rule.peers, aws_vpc_security_group_egress_rule.peers] :
+      r.security_group_id == aws_security_group.agents.id && r.referenced_security_group_id == aws_security_group.agents.id && r.from_port == 9600 && r.to_port == 9600
+    ])
+    error_message = "agents reach each other's port by more or less than their own group"
+  }
+  assert {
+    condition     = { for k, r in aws_vpc_security_group_ingress_rule.metrics : k => [r.from_port, r.to_port] } == { "10.1.0.0/16" = [9644, 9644] }
+    error_message = "metrics"
+  }
+  assert {
+    condition     = aws_vpc_security_group_egress_rule.s3.prefix_list_id == data.aws_prefix_list.s3.id && data.aws_prefix_list.s3.name == "com.amazonaws.eu-central-1.s3" && keys(aws_vpc_security_group_egress_rule.https) == ["10.60.0.0/20"]
+    error_message = "ways out"
+  }
+}
+
+run "rights_end_at_the_prefix" {
+  command = apply
+
+  assert {
+    condition = jsondecode(aws_iam_role_policy.agent.policy).Statement == [
+      { Sid = "Objects", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], Resource = "arn:aws:s3:::example-leat/team/c1/*" },
+      { Sid = "List", Effect = "Allow", Action = "s3:ListBucket", Resource = "arn:aws:s3:::example-leat", Condition = { StringLike = { "s3:prefix" = "team/c1/*" } } },
+    ]
+    error_message = aws_iam_role_policy.agent.policy
+  }
+  assert {
+    condition = alltrue([for r in [aws_iam_role.agent, aws_iam_role.execution] : jsondecode(r.assume_role_policy).Statement == [{
+      Effect = "Allow", Principal = { Service = "ecs-tasks.amazonaws.com" }, Action = "sts:AssumeRole", Condition = {
+        StringEquals = { "aws:SourceAccount" = "123456789012" }, ArnLike = { "aws:SourceArn" = "arn:aws:ecs:eu-central-1:123456789012:*" }
+      }
+    }]])
+    error_message = "others may take the roles"
+  }
+  assert {
+    condition     = alltrue([for t in aws_ecs_task_definition.zone : t.task_role_arn == aws_iam_role.agent.arn && t.execution_role_arn == aws_iam_role.execution.arn])
+    error_message = "roles are mixed up"
+  }
+  assert {
+    condition = jsondecode(aws_iam_role_policy.execution.policy).Statement == [{
+      Sid      = "Log", Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = "arn:aws:logs:eu-central-1:123456789012:log-group:/leat/leat:*"
+    }]
+    error_message = aws_iam_role_policy.execution.policy
+  }
+}
+
+run "rights_to_key_and_image" {
+  command = apply
+  variables {
+    kms_key_arn          = "arn:aws:kms:eu-central-1:123456789012:key/k"
+    image_repository_arn = "arn:aws:ecr:eu-central-1:123456789012:repository/leat"
+  }
+  assert {
+    condition = [for s in jsondecode(aws_iam_role_policy.agent.policy).Statement : [s.Action, s.Resource] if s.Sid == "Key"] == [
+      [["kms:Decrypt", "kms:GenerateDataKey"], "arn:aws:kms:eu-central-1:123456789012:key/k"]
+    ]
+    error_message = aws_iam_role_policy.agent.policy
+  }
+  assert {
+    condition = { for s in jsondecode(aws_iam_role_policy.execution.policy).Statement : s.Sid => s.Resource if s.Sid != "Log" } == {
+      Image = "arn:aws:ecr:eu-central-1:123456789012:repository/leat", Registry = "*"
+    }
+    error_message = aws_iam_role_policy.execution.policy
+  }
+}
+
+run "each_zone_grows_by_its_own_load" {
+  command = apply
+  variables {
+    min_agents_per_zone = 2
+    max_agents_per_zone = 5
+    network_target      = 25
+  }
+
+  assert {
+    condition = { for zone, t in aws_appautoscaling_target.zone : zone => [t.resource_id, t.min_capacity, t.max_capacity] } == {
+      for zone in ["eu-central-1a", "eu-central-1b", "eu-central-1c"] : zone => ["service/leat/leat-${zone}", 2, 5]
+    }
+    error_message = "other services or numbers"
+  }
+  assert {
+    condition     = alltrue([for p in aws_appautoscaling_policy.cpu : p.target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type == "ECSServiceAverageCPUUtilization"])
+    error_message = "CPU does not count"
+  }
+  assert {
+    condition     = alltrue([for p in aws_appautoscaling_policy.network : p.target_tracking_scaling_policy_configuration[0].target_value == 25000000])
+    error_message = "another target than 25 MB/s"
+  }
+  assert {
+    condition = alltrue([for zone, p in aws_appautoscaling_policy.network : p.resource_id == "service/leat/leat-${zone}" && toset([
+      for m in p.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics :
+      [m.metric_stat[0].metric[0].metric_name, one([for d in m.metric_stat[0].metric[0].dimensions : d.value if d.name == "AvailabilityZone"])] if length(m.metric_stat) > 0
+    ]) == toset([["ProcessedBytes", zone], ["HealthyHostCount", zone]])])
+    error_message = "a zone is measured by another's bytes or agents"
+  }
+}
