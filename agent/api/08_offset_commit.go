@@ -19,6 +19,7 @@ import (
 func init() { on(kmsg.OffsetCommit, offsetCommit) }
 
 func offsetCommit(ctx context.Context, s *Server, r wire.Request, req *kmsg.OffsetCommitRequest) kmsg.Response {
+	accepted := s.Coordinator.Accepted(ctx) // before anything is waited for
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {
@@ -28,7 +29,9 @@ func offsetCommit(ctx context.Context, s *Server, r wire.Request, req *kmsg.Offs
 		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
-	commit := group.CommitRequest{Group: req.Group, Member: req.MemberID, Instance: text(req.InstanceID), Generation: req.Generation}
+	commit := group.CommitRequest{
+		Group: req.Group, Member: req.MemberID, Instance: text(req.InstanceID), Generation: req.Generation, Accepted: accepted,
+	}
 	var slots []*int16
 	for i, t := range req.Topics {
 		rt := kmsg.NewOffsetCommitResponseTopic()

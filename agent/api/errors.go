@@ -47,6 +47,7 @@ var sentinels = []struct {
 	{group.ErrMetadataTooLarge, kerr.OffsetMetadataTooLarge},
 	{group.ErrCommitTooLarge, kerr.InvalidCommitOffsetSize},
 	{group.ErrAssignmentTooLarge, kerr.UnknownServerError},
+	{group.ErrOvertaken, kerr.CoordinatorLoadInProgress},
 	{group.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
 	{metadata.ErrTooLarge, kerr.InvalidRequest},
 	// Certainly not applied: the client may try again, here or elsewhere.

@@ -44,11 +44,12 @@ const (
 // memory is owned by the goroutine of its actor. How many there are: those with members in the journal, plus those that
 // newcomers, bounded by Config.MaxNewcomerBytes, have called into being.
 type Coordinator struct {
-	cfg  Config
-	deps Deps
-	door *proof.Proof
-	log  *slog.Logger
-	m    *metrics
+	cfg        Config
+	deps       Deps
+	door       *proof.Proof
+	acceptance *offsets.Acceptance
+	log        *slog.Logger
+	m          *metrics
 
 	mu      sync.Mutex
 	groups  map[string]*actor
@@ -65,7 +66,7 @@ type Coordinator struct {
 // New makes a coordinator; cfg must be valid. It does nothing before Run.
 func New(cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{
-		cfg: cfg, deps: deps, door: proof.New(deps.Door, cfg.ConfirmEvery), log: deps.Log,
+		cfg: cfg, deps: deps, door: proof.New(deps.Door, cfg.ConfirmEvery), acceptance: offsets.NewAcceptance(deps.Door), log: deps.Log,
 		groups: map[string]*actor{}, orphans: map[string]orphan{},
 	}
 	c.m = newMetrics(deps.Register, c.held)
@@ -80,6 +81,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	c.mu.Unlock()
 	var parts sync.WaitGroup
 	parts.Go(func() { c.door.Run(ctx, func() bool { return c.peopled.Load() > 0 }) })
+	parts.Go(func() { c.acceptance.Run(ctx) })
 	parts.Go(func() { c.follow(ctx) })
 	defer func() {
 		c.mu.Lock()

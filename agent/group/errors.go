@@ -46,6 +46,9 @@ var (
 	ErrCommitTooLarge = errors.New("offset commit too large")
 	// ErrAssignmentTooLarge (UNKNOWN_SERVER_ERROR, as Kafka answers when a group does not fit one record).
 	ErrAssignmentTooLarge = errors.New("assignment too large")
+	// ErrOvertaken (COORDINATOR_LOAD_IN_PROGRESS, with which every client tries again without looking for another coordinator): this
+	// commit waited while another agent committed offsets, or deleted or expired some; only the client knows which it means.
+	ErrOvertaken = errors.New("offset commit was overtaken by another agent's")
 	// ErrUnknownPartition (UNKNOWN_TOPIC_OR_PARTITION).
 	ErrUnknownPartition = errors.New("unknown topic or partition")
 )

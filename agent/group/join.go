@@ -56,7 +56,7 @@ func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, er
 		return refused, ErrInvalidSessionTimeout
 	}
 	r.RebalanceTimeout = max(r.RebalanceTimeout, 0)
-	r.Protocols = distinct(r.Protocols)
+	r.Protocols = protocols.Distinct(r.Protocols)
 	need := needAny
 	if r.Member != "" {
 		need = needMembers
@@ -81,16 +81,6 @@ func (r *JoinRequest) keepable() bool {
 		}
 	}
 	return max(len(r.Instance), len(r.ClientID), len(r.ClientHost), len(r.ProtocolType)) <= maxName
-}
-
-// distinct drops all but the first protocol of a name, so that counting who supports what stays right.
-func distinct(protocols []state.Protocol) []state.Protocol {
-	seen := map[string]bool{}
-	return slices.DeleteFunc(slices.Clone(protocols), func(p state.Protocol) bool {
-		again := seen[p.Name]
-		seen[p.Name] = true
-		return again
-	})
 }
 
 // joiner handles one JoinGroup: w is answered now or when the generation is known.

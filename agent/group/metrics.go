@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are what the coordinator counts.
 type metrics struct {
-	rebalances, expired, claims, forgotten, moved, commits, abandoned prometheus.Counter
+	rebalances, expired, claims, forgotten, moved, commits, overtaken, abandoned prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, held func() float64) *metrics {
@@ -24,6 +24,7 @@ func newMetrics(reg prometheus.Registerer, held func() float64) *metrics {
 			"Consumer groups taken out of memory because a claim was lost or a write failed."),
 		moved:     counter("leat_group_moved_total", "Consumer groups taken out of memory because another agent coordinates them now."),
 		commits:   counter("leat_group_offset_commits_total", "Partitions for which consumer groups committed an offset."),
+		overtaken: counter("leat_group_offset_commits_overtaken_total", "OffsetCommits refused because another agent's came before them."),
 		abandoned: counter("leat_group_abandoned_total", "Consumer groups without members that lost offsets to retention."),
 	}
 }

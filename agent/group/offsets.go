@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leat-stream/leat/agent/group/offsets"
@@ -16,18 +17,30 @@ type CommitRequest struct {
 	Group, Member, Instance string
 	Generation              int32
 	Offsets                 []state.OffsetCommit // must not be changed afterwards
+	// Accepted is a journal index that this agent had applied when the request reached it (see Coordinator.Accepted): what the client
+	// commits through other agents later cannot be undone by this request. 0: it reaches it now.
+	Accepted uint64
 }
+
+// Accepted is the journal index for requests that reach this agent now; 0 while the metadata cannot be read.
+func (c *Coordinator) Accepted(ctx context.Context) uint64 { return c.acceptance.Index(ctx) }
 
 // Commit records offsets and answers an error for each (nil, ErrMetadataTooLarge, ErrUnknownPartition). The others are in the
 // journal then. Errors of the whole request, of which nothing is committed: ErrInvalidGroupID, ErrUnknownMember,
 // ErrFencedInstance, ErrIllegalGeneration, ErrRebalanceInProgress, ErrNoSuchGroup, ErrCommitTooLarge. With
-// ErrCoordinatorNotAvailable it may be committed now or later. As in Kafka, the group id may be empty.
+// ErrCoordinatorNotAvailable it may be committed now or later; with ErrOvertaken those offsets are that nobody overtook. As in
+// Kafka, the group id may be empty.
 func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, error) {
 	if len(r.Group) > MaxGroupID {
 		return nil, ErrInvalidGroupID
 	}
 	if max(len(r.Member), len(r.Instance)) > MaxGroupID {
 		return nil, ErrUnknownMember
+	}
+	if r.Accepted == 0 { // known before anything is waited for
+		if r.Accepted = c.Accepted(ctx); r.Accepted == 0 {
+			return nil, ErrCoordinatorNotAvailable
+		}
 	}
 	// The coordinator's memory knows more than the journal about who may commit: who left, who was fenced. What it allows is
 	// checked again in Apply, so the order of commits and rebalances is the journal's, and any agent may commit: a group
@@ -38,24 +51,14 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	if err != nil && err != errAbsent && !errors.Is(err, ErrNotCoordinator) {
 		return nil, err
 	}
-	errs := make([]error, len(r.Offsets))
-	commits := make([]state.OffsetCommit, 0, len(r.Offsets))
-	size := int64(len(r.Group) + len(r.Member) + len(r.Instance))
-	for i, o := range r.Offsets {
-		if offsets.Longer(o.Metadata, c.cfg.OffsetMetadataMax) {
-			errs[i] = ErrMetadataTooLarge
-			continue
-		}
-		size += int64(len(o.Metadata)) + 40
-		commits = append(commits, o)
-	}
-	if size > c.cfg.MaxCommitBytes {
+	commits, places, size := offsets.Fitting(r.Offsets, c.cfg.OffsetMetadataMax)
+	if size += int64(len(r.Group) + len(r.Member) + len(r.Instance)); size > c.cfg.MaxCommitBytes {
 		return nil, fmt.Errorf("%w: about %d bytes, at most %d", ErrCommitTooLarge, size, c.cfg.MaxCommitBytes)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.WriteTimeout)
 	defer cancel()
 	results, err := c.door.Do(ctx, state.CommitOffsets{
-		Group: r.Group, Generation: r.Generation, Member: r.Member, Instance: r.Instance, Offsets: commits,
+		Group: r.Group, Generation: r.Generation, Member: r.Member, Instance: r.Instance, Offsets: commits, Accepted: r.Accepted,
 	})
 	if err != nil {
 		return nil, unavailable(err)
@@ -63,15 +66,16 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	if err := codeError(results[0].Code); err != nil {
 		return nil, c.orAbsent(ctx, r.Group, err)
 	}
-	next := 0
-	for i := range errs {
-		if errs[i] != nil {
-			continue
+	if slices.Contains(results[0].Partitions, state.CodeStale) {
+		// Some clients look at the first partition only, and some try again only what failed as a whole: all are told the same.
+		c.m.overtaken.Inc()
+		return nil, ErrOvertaken
+	}
+	errs := slices.Repeat([]error{ErrMetadataTooLarge}, len(r.Offsets))
+	for i, place := range places {
+		if errs[place] = nil; i < len(results[0].Partitions) {
+			errs[place] = codeError(results[0].Partitions[i])
 		}
-		if p := results[0].Partitions; next < len(p) {
-			errs[i] = codeError(p[next])
-		}
-		next++
 	}
 	c.m.commits.Add(float64(len(commits)))
 	return errs, nil

@@ -1,5 +1,5 @@
-// Package offsets is what of committed offsets needs no coordinator: reading them, measuring their metadata, and expiring those
-// of abandoned groups. Any agent does it for any group.
+// Package offsets is what of committed offsets needs no coordinator: reading them, measuring their metadata, knowing how old a
+// commit is, and expiring those of abandoned groups. Any agent does it for any group.
 //
 // The package must never judge who may commit: that is the coordinator's and Apply's.
 package offsets
@@ -39,8 +39,25 @@ func Read(ctx context.Context, d proof.Door, group string, want []state.TopicPar
 	return answer, err
 }
 
-// Longer reports whether metadata is longer than limit, counted as Kafka does, in UTF-16 units.
-func Longer(s string, limit int) bool {
+// applied is the journal index that this agent has applied.
+func applied(ctx context.Context, d proof.Door) (index uint64, err error) {
+	err = d.Ask(ctx, metadata.Local(), func(r state.Reader) { index = r.Index() })
+	return index, err
+}
+
+// Fitting is those offsets whose metadata is not longer than limit, their places in the list, and about how many bytes they take in the
+// journal.
+func Fitting(list []state.OffsetCommit, limit int) (fit []state.OffsetCommit, places []int, size int64) {
+	for i, o := range list {
+		if !longer(o.Metadata, limit) {
+			fit, places, size = append(fit, o), append(places, i), size+int64(len(o.Metadata))+40
+		}
+	}
+	return fit, places, size
+}
+
+// longer reports whether metadata is longer than limit, counted as Kafka does, in UTF-16 units.
+func longer(s string, limit int) bool {
 	if len(s) <= limit {
 		return false
 	}

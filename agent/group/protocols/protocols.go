@@ -19,6 +19,16 @@ func Metadata(offered []state.Protocol, name string) []byte {
 	return nil
 }
 
+// Distinct drops all but the first protocol of a name, so that counting who supports what stays right.
+func Distinct(offered []state.Protocol) []state.Protocol {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Clone(offered), func(p state.Protocol) bool {
+		again := seen[p.Name]
+		seen[p.Name] = true
+		return again
+	})
+}
+
 // Same reports whether two offers are the same, in the same order.
 func Same(a, b []state.Protocol) bool {
 	return slices.EqualFunc(a, b, func(a, b state.Protocol) bool { return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata) })
