@@ -28,7 +28,7 @@ func (c *Client) open(ctx context.Context, method, address string, do func(conte
 		return nil, nil, err
 	}
 	began := time.Now()
-	scope, cancel := context.WithCancelCause(ctx)
+	own, cancel := context.WithCancelCause(ctx)
 	var once sync.Once
 	finish := func(err error) {
 		once.Do(func() {
@@ -37,16 +37,16 @@ func (c *Client) open(ctx context.Context, method, address string, do func(conte
 			c.done(ctx, l, method, began)
 		})
 	}
-	stop := context.AfterFunc(scope, func() { finish(context.Cause(scope)) })
+	stop := context.AfterFunc(own, func() { finish(context.Cause(own)) }) // may run once this has returned: a result is not for it
 	end = func(err error) {
 		stop()
 		finish(err)
 	}
-	if err = c.attempt(scope, l, method, !acts, do); err != nil {
+	if err = c.attempt(own, l, method, !acts, do); err != nil {
 		end(err)
 		return nil, nil, err
 	}
-	return scope, end, nil
+	return own, end, nil
 }
 
 // Follow implements replica.Peers. Errors of the other end come with Recv.

@@ -397,6 +397,25 @@ func TestAChunkThatBreaksOffIsAnErrorAndOneThatNobodyReadsWaits(t *testing.T) {
 	wg.Wait()
 }
 
+func TestAStreamThatIsGivenUpWhileItBeginsEnds(t *testing.T) {
+	address, c := start(t, Handlers{}), newTestClient(t, quick())
+	for range 100 {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, _, err := c.open(ctx, "Follow", address, func(ctx context.Context, _ peerpb.PeerClient, _ grpc.CallOption) error {
+			cancel()
+			return ctx.Err()
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the connection is given back", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.links[address].users == 0
+	})
+}
+
 func TestAStreamThatIsForgottenEndsWithItsContext(t *testing.T) {
 	h := following(func(ctx context.Context, _ replica.Follow, _ func() (replica.Beat, error), _ func(replica.Push) error) error {
 		<-ctx.Done()
