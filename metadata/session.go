@@ -43,40 +43,14 @@ type Session struct {
 	deadErr  error // set before dead is closed
 }
 
-const (
-	laneQueue    = 1024    // calls that may wait in one lane
-	laneBatch    = 256     // commands that go out together; below state.MaxUnsettled
-	laneBytes    = 1 << 20 // encoded size, about, at which no more commands go out together; far below a journal entry's bound
-	opBytes      = 8 << 20 // encoded size, about, of the largest command: with what goes out beside it, it fits a journal entry
-	resendPause  = 20 * time.Millisecond
-	resendPauses = 6 // doublings of resendPause at most
-)
-
 // ErrSessionClosed: the session was closed by a command; this process must not commit anything any more.
 var ErrSessionClosed = errors.New("this agent's session is closed")
-
-// lane is one ordered stream. next and settled are owned by the lane's goroutine.
-type lane struct {
-	kind    state.Lane
-	calls   chan *call
-	next    uint64 // number of the next command
-	settled uint64 // every number up to it is decided and answered
-}
-
-// call is one Do of a caller; its operations get consecutive numbers.
-type call struct {
-	ops     []state.Op
-	first   uint64 // number that the caller expects for ops[0]; 0: any
-	results []state.Result
-	err     error
-	done    chan struct{}
-}
 
 // NewSession makes a session that is to be opened before its first command; now is the clock for the times in commands.
 func NewSession(svc Service, who Identity, now func() time.Time) *Session {
 	s := &Session{svc: svc, who: who, now: now, dead: make(chan struct{}), lanes: map[state.Lane]*lane{}}
 	for _, kind := range []state.Lane{state.LaneObjects, state.LaneOther} {
-		s.lanes[kind] = &lane{kind: kind, calls: make(chan *call, laneQueue), next: 1}
+		s.lanes[kind] = &lane{kind: kind, calls: make(chan *call, laneQueue), next: 1, misfits: make(map[uint64]struct{})}
 	}
 	return s
 }
@@ -187,7 +161,8 @@ func (s *Session) Do(ctx context.Context, ops ...state.Op) ([]state.Result, erro
 }
 
 // DoObjects decides the objects first, first+1, … in order: each op is a CommitObject or a SkipObject. One caller at a
-// time, in order, without a gap.
+// time, in order, without a gap. An object whose commit fits no journal entry is skipped, and its result is state.CodeInvalid:
+// the objects after it need no other numbers.
 func (s *Session) DoObjects(ctx context.Context, first uint64, ops ...state.Op) ([]state.Result, error) {
 	return s.do(ctx, state.LaneObjects, first, ops)
 }
@@ -210,8 +185,8 @@ func (s *Session) do(ctx context.Context, kind state.Lane, first uint64, ops []s
 		return nil, fmt.Errorf("%d operations at once, at most %d are possible: %w", len(ops), laneBatch, ErrNotApplied)
 	}
 	for _, op := range ops {
-		if size := state.SizeHint(op); size > opBytes {
-			return nil, fmt.Errorf("%w: about %d bytes, at most %d: %w", ErrTooLarge, size, opBytes, ErrNotApplied)
+		if kind != state.LaneObjects && !fits(op) {
+			return nil, fmt.Errorf("%w: about %d bytes, at most %d: %w", ErrTooLarge, state.SizeHint(op), opBytes, ErrNotApplied)
 		}
 	}
 	c := &call{ops: ops, first: first, done: make(chan struct{})}
@@ -269,124 +244,4 @@ func (s *Session) die(err error) {
 		s.deadErr = err
 		close(s.dead)
 	})
-}
-
-func (s *Session) runLane(ctx context.Context, l *lane) error {
-	for {
-		var calls []*call
-		select {
-		case <-ctx.Done():
-			return nil
-		case c := <-l.calls:
-			calls = append(calls, c)
-		}
-		calls = l.gather(calls)
-		commands, err := s.number(l, calls)
-		if err != nil {
-			return err
-		}
-		var results []state.Result
-		for len(commands) > 0 {
-			n := portion(commands)
-			part, err := s.send(ctx, commands[:n])
-			if err != nil {
-				return err
-			}
-			results, commands = append(results, part...), commands[n:]
-		}
-		if err := l.answer(calls, results); err != nil {
-			return err
-		}
-	}
-}
-
-// gather adds what is waiting already, as far as a batch has room.
-func (l *lane) gather(calls []*call) []*call {
-	count := len(calls[0].ops)
-	for count < laneBatch/2 {
-		select {
-		case c := <-l.calls:
-			calls = append(calls, c)
-			count += len(c.ops)
-		default:
-			return calls
-		}
-	}
-	return calls
-}
-
-// portion is how many of the commands go out together: at least one, and not many more bytes than laneBytes.
-func portion(commands []state.Command) int {
-	size := 0
-	for n, c := range commands {
-		if size += state.SizeHint(c.Op); size > laneBytes && n > 0 {
-			return n
-		}
-	}
-	return len(commands)
-}
-
-func (s *Session) number(l *lane, calls []*call) ([]state.Command, error) {
-	var commands []state.Command
-	now := s.now().UnixMilli()
-	for _, c := range calls {
-		if c.first != 0 && c.first != l.next {
-			return nil, fmt.Errorf("lane %d: caller numbers its command %d, the next is %d", l.kind, c.first, l.next)
-		}
-		for _, op := range c.ops {
-			commands = append(commands, state.Command{
-				Session: s.who.Session, Lane: l.kind, Number: l.next, Settled: l.settled, Time: now, Op: op,
-			})
-			l.next++
-		}
-	}
-	return commands, nil
-}
-
-// send commits the commands, resending them unchanged while the outcome is unknown. It fails only when the session is over.
-func (s *Session) send(ctx context.Context, commands []state.Command) ([]state.Result, error) {
-	for try := 0; ; try++ {
-		results, err := s.svc.Do(ctx, commands...)
-		switch {
-		case err == nil:
-			return results, nil
-		case errors.Is(err, ErrFenced), errors.Is(err, ErrStopped):
-			return nil, err
-		case ctx.Err() != nil:
-			return nil, ErrStopped
-		}
-		if backOff(ctx, try) != nil {
-			return nil, ErrStopped
-		}
-	}
-}
-
-// backOff waits before attempt try+1, longer each time.
-func backOff(ctx context.Context, try int) error {
-	timer := time.NewTimer(resendPause << min(try, resendPauses))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// answer hands out the results. A lane-level refusal means that the session is closed, or that this code is wrong.
-func (l *lane) answer(calls []*call, results []state.Result) error {
-	for _, c := range calls {
-		c.results, results = results[:len(c.ops):len(c.ops)], results[len(c.ops):]
-		for _, r := range c.results {
-			switch r.Code {
-			case state.CodeSessionClosed:
-				return ErrSessionClosed
-			case state.CodeGap, state.CodeForgotten:
-				return fmt.Errorf("lane %d: command refused with code %d: %w", l.kind, r.Code, ErrSessionClosed)
-			}
-		}
-		l.settled += uint64(len(c.ops))
-		close(c.done)
-	}
-	return nil
 }

@@ -152,6 +152,9 @@ func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) e
 	r.in.appending.Store(max(int64(began.Sub(r.in.base)), 1))
 	appended, err := r.term.Append(ctx, body)
 	r.in.appending.Store(0)
+	if errors.Is(err, journal.ErrTooLarge) && len(calls) > 1 {
+		return r.appendEach(ctx, calls)
+	}
 	if err != nil {
 		return r.appendFailed(entry.Index, calls, err)
 	}
@@ -169,6 +172,20 @@ func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) e
 		n := len(c.commands)
 		c.results, results = results[:n:n], results[n:]
 		close(c.done)
+	}
+	return nil
+}
+
+// appendEach appends an entry for each call. Together they were too large for one, of which nothing was sent: none but a call
+// that is too large alone may fail for that.
+func (r *leader) appendEach(ctx context.Context, calls []*call) error {
+	for i, c := range calls {
+		if err := r.append(ctx, state.Entry{Index: r.applied.Load() + 1, Commands: c.commands}, []*call{c}); err != nil {
+			for _, c := range calls[i+1:] {
+				c.fail(errElsewhere)
+			}
+			return err
+		}
 	}
 	return nil
 }
