@@ -50,6 +50,7 @@ type world struct {
 	store   objectstore.Store
 	replica *replica.Replica
 	spread  bool // each agent coordinates the groups that the view gives it, not all
+	holds   holds
 }
 
 // server is the handlers over real parts in memory: everything of an agent but connections.
@@ -121,7 +122,7 @@ func (w *world) agent(who metadata.Identity, edit func(*Deps)) *server {
 	must(t, err)
 	groups := group.Default()
 	groups.InitialRebalanceDelay = time.Millisecond
-	part := group.Deps{Door: session, Watch: w.replica.Watch, Log: w.log, Register: reg}
+	part := group.Deps{Door: holding{session, w}, Watch: w.replica.Watch, Log: w.log, Register: reg}
 	if w.spread {
 		part.Changed = alive.Changed
 		part.Mine = func(id string) bool {
