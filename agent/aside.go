@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/leat-stream/leat/agent/brokers"
+	"github.com/leat-stream/leat/agent/wire"
 )
 
 // An agent that alone does not reach the bucket can neither store what producers send nor read what consumers want, while others can. It
@@ -44,7 +46,8 @@ type asideDeps struct {
 	say          func(ctx context.Context, back bool) error // tells all agents
 	// yield gives up the lead of the metadata if it needs the bucket and another agent leads; with ask, it asks the others to.
 	yield    func(ctx context.Context, ask bool)
-	relieved func(why error) // others do this agent's work from now on; nil: until now
+	relieved func(why error)           // others do this agent's work from now on; nil: until now
+	shed     func(ctx context.Context) // meanwhile, until ctx ends: sends away clients who cannot be told where to go
 	log      *slog.Logger
 }
 
@@ -62,7 +65,7 @@ type aside struct {
 	since  time.Time      // when that was not nil for the first time
 	until  time.Time      // not back before
 	times  []time.Time    // when this agent stepped aside, the newest
-	aided  bool           // what Relieved answered last
+	relief func()         // ends shed; nil: this agent is not relieved
 	able   int            // how many others do not leave
 	asked  time.Time      // when yield was last called
 	work   sync.WaitGroup // what runs beside run
@@ -119,7 +122,7 @@ func (s *aside) look(ctx context.Context, now time.Time) time.Duration {
 	v := s.view()
 	others := v.Others()
 	s.note(s.stuck(), now, len(others))
-	s.follow(v, others)
+	s.follow(ctx, v, others)
 	next := time.Hour
 	want := s.away != nil && len(others) > 0
 	if s.said && !want && now.Before(s.until) {
@@ -180,7 +183,7 @@ func (s *aside) stay(now time.Time) time.Duration {
 }
 
 // follow does what the view says.
-func (s *aside) follow(v *brokers.View, others []brokers.Broker) {
+func (s *aside) follow(ctx context.Context, v *brokers.View, others []brokers.Broker) {
 	able := 0
 	for _, b := range others {
 		if !b.Leaving {
@@ -191,21 +194,24 @@ func (s *aside) follow(v *brokers.View, others []brokers.Broker) {
 		s.hint()
 	}
 	s.able = able
-	if now := v.Relieved(); now != s.aided {
-		s.aided = now
-		if !now {
-			s.relieved(nil)
-			s.log.Warn("this agent takes its share of the work again")
-			return
-		}
+	switch now := v.Relieved(); {
+	case now == (s.relief != nil):
+	case now:
 		s.times = append(s.times, time.Now())
 		s.times = s.times[max(len(s.times)-flapMemory, 0):]
 		why := errAside
 		if s.away != nil {
 			why = fmt.Errorf("%w: %w", errAside, s.away)
 		}
-		s.relieved(why)
 		s.log.Warn("this agent steps aside: its clients are sent to other agents until the object store answers it", "others", able)
+		s.relieved(why)
+		ctx, s.relief = context.WithCancel(ctx)
+		s.work.Go(func() { s.shed(ctx) })
+	default:
+		s.relief()
+		s.relief = nil
+		s.relieved(nil)
+		s.log.Warn("this agent takes its share of the work again")
 	}
 }
 
@@ -229,5 +235,16 @@ func (a *Agent) asideDeps(known *brokers.Brokers) asideDeps {
 			}
 			a.producer.Halt(why)
 		},
+		shed: func(ctx context.Context) {
+			for ctx.Err() == nil && a.shared() {
+				a.server.Shed(ctx, leaveTime)
+				sleep(ctx, asideRetry)
+			}
+		},
 	}
+}
+
+// shared tells whether there are clients that know one address for all agents.
+func (a *Agent) shared() bool {
+	return slices.ContainsFunc(a.cfg.Wire.Listeners, func(l wire.Listener) bool { return l.Shared })
 }

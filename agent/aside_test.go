@@ -32,6 +32,7 @@ type stage struct {
 	hints, asked int
 	yields       int
 	relief       []bool
+	sheds        int // under way
 }
 
 func onStage(t *testing.T, others int, play func(g *stage)) {
@@ -60,7 +61,16 @@ func onStage(t *testing.T, others int, play func(g *stage)) {
 				}
 			},
 			relieved: func(why error) { g.mu.Lock(); defer g.mu.Unlock(); g.relief = append(g.relief, why != nil) },
-			log:      slog.New(slog.NewTextHandler(&g.log, nil)),
+			shed: func(ctx context.Context) {
+				g.mu.Lock()
+				g.sheds++
+				g.mu.Unlock()
+				<-ctx.Done()
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.sheds--
+			},
+			log: slog.New(slog.NewTextHandler(&g.log, nil)),
 		})
 		ended := make(chan error, 1)
 		go func() { ended <- g.s.run(t.Context()) }()
@@ -145,6 +155,9 @@ func (g *stage) expect(what string, after time.Duration, said, relief string) {
 	}
 	if got := print(g.said, "-", "+"); got != said {
 		g.t.Errorf("%s: said %q, want %q", what, got, said)
+	}
+	if want := strings.Count(relief, "+") - strings.Count(relief, "-"); g.sheds != want && g.s.ctx.Err() == nil {
+		g.t.Errorf("%s: connections are shed %d times at once", what, g.sheds)
 	}
 	if got := print(g.relief, "+", "-"); got != relief {
 		g.t.Errorf("%s: relieved %q, want %q", what, got, relief)

@@ -90,12 +90,17 @@ func (f *flight) due(now time.Time) bool {
 
 // Shed retires the connections that are open and those that still come, each at a moment of its own within over, and returns when
 // none is left, when all have had their time, or when ctx ends. It is for an agent that leaves and whose clients cannot be told
-// where to go: they connect again, one by one, to whom the balancer then chooses. Listeners go on; call it once.
+// where to go: they connect again, one by one, to whom the balancer then chooses. Listeners go on, and what comes after it has returned stays.
 func (s *Server) Shed(ctx context.Context, over time.Duration) {
 	end := time.Now().Add(over)
 	s.mu.Lock()
 	s.peers.shedBy = end
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.peers.shedBy = time.Time{}
+	}()
 	for _, c := range s.open() {
 		c.retire(shedBy(time.Now(), end))
 	}
