@@ -1,6 +1,7 @@
 """Makes the calls that the production example stands for, against moto, reads back what they made, and compares.
 
-    replay.py FILE      FILE: what `terraform test -verbose -json` printed of examples/production/tests/replay.tftest.hcl
+    replay.py FILE LEAT     FILE: what `terraform test -verbose -json` printed of examples/production/tests/replay.tftest.hcl
+                            LEAT: the binary, which is asked whether it takes what the tasks tell it
 
 Terraform's mocks give every id, ARN and name that AWS would make up a random word, and put the words wherever one resource refers
 to another. Here each resource is made in the order of ORDER; its words are then replaced by what moto answered, in all that follow.
@@ -13,6 +14,7 @@ import re
 import sys
 
 import api
+import image
 import network
 import service
 import storage
@@ -124,6 +126,10 @@ def main():
                 except Exception as e:
                     raise SystemExit(f"{r['address']}: {type(e).__name__}: {e}") from e
         service.agents_may(world)
+    tasks = [world.real(r["values"]["container_definitions"]) for r in managed if r["type"] == "aws_ecs_task_definition"]
+    for task in tasks:
+        [container] = json.loads(task)
+        image.takes(container, sys.argv[2])
     print(f"  {len(managed)} resources of {len(ORDER)} types made and read back")
 
 

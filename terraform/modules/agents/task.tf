@@ -1,5 +1,8 @@
 locals {
-  cache_dir = "/var/cache/leat"
+  # The image's folder for it, which belongs to the image's user and is a VOLUME there: Fargate gives a task's volume to the owner
+  # that the folder has in the image, and to root if it is no VOLUME.
+  cache_dir  = "/cache"
+  disk_cache = var.cache_disk > 0
 
   # What `leat agent` is told, but for the zone. It gets no --name: a task that replaces another is another agent.
   arguments = concat([
@@ -9,10 +12,8 @@ locals {
     "--advertise=shared=${local.bootstrap}",
     "--peer=0.0.0.0:${local.peer_port}",
     "--http=0.0.0.0:${local.http_port}",
-    "--cache-dir=${local.cache_dir}",
-    "--cache-disk=${var.cache_disk}GiB",
     "--cache-memory=${floor(var.memory / 4)}MiB",
-  ], [for name, value in var.settings : "--${name}=${value}"])
+  ], local.disk_cache ? ["--cache-dir=${local.cache_dir}", "--cache-disk=${var.cache_disk}GiB"] : [], [for name, value in var.settings : "--${name}=${value}"])
 
   # Fargate's first 20 GiB cost nothing; the image lies on the same disk.
   disk = var.cache_disk + 10
@@ -40,8 +41,11 @@ resource "aws_ecs_task_definition" "zone" {
     cpu_architecture        = var.architecture
   }
 
-  volume {
-    name = "cache"
+  dynamic "volume" {
+    for_each = local.disk_cache ? ["cache"] : []
+    content {
+      name = volume.value
+    }
   }
 
   dynamic "ephemeral_storage" {
@@ -64,7 +68,7 @@ resource "aws_ecs_task_definition" "zone" {
     user                   = "65532:65532"
     readonlyRootFilesystem = true
     linuxParameters        = { capabilities = { add = [], drop = ["ALL"] } }
-    mountPoints            = [{ sourceVolume = "cache", containerPath = local.cache_dir, readOnly = false }]
+    mountPoints            = [for v in local.disk_cache ? ["cache"] : [] : { sourceVolume = v, containerPath = local.cache_dir, readOnly = false }]
 
     portMappings = [for port in [local.kafka_port, local.peer_port, local.http_port] : {
       containerPort = port, hostPort = port, protocol = "tcp"

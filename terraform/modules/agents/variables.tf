@@ -147,10 +147,10 @@ variable "architecture" {
 variable "cache_disk" {
   type        = number
   default     = 10
-  description = "GiB of an agent's disk cache. Up to 10 cost nothing."
+  description = "GiB of an agent's disk cache; 0: none, memory only. Up to 10 cost nothing."
   validation {
-    condition     = var.cache_disk >= 1 && var.cache_disk <= 190 && floor(var.cache_disk) == var.cache_disk
-    error_message = "cache_disk must be a whole number of 1 to 190."
+    condition     = var.cache_disk >= 0 && var.cache_disk <= 190 && floor(var.cache_disk) == var.cache_disk
+    error_message = "cache_disk must be a whole number of 0 to 190."
   }
 }
 

@@ -60,7 +60,7 @@ run "what_an_agent_is_told" {
     condition = jsondecode(aws_ecs_task_definition.zone["eu-central-1b"].container_definitions)[0].command == [
       "agent", "--zone=eu-central-1b", "--listen=0.0.0.0:9092?zone=eu-central-1b", "--store=s3://example-leat/team?region=eu-central-1",
       "--journal=bucket:", "--cluster=c1", "--advertise=shared=leat-0.elb.eu-central-1.amazonaws.com:9092", "--peer=0.0.0.0:9600",
-      "--http=0.0.0.0:9644", "--cache-dir=/var/cache/leat", "--cache-disk=10GiB", "--cache-memory=512MiB", "--flush-interval=100ms",
+      "--http=0.0.0.0:9644", "--cache-memory=512MiB", "--cache-dir=/cache", "--cache-disk=10GiB", "--flush-interval=100ms",
     ]
     error_message = aws_ecs_task_definition.zone["eu-central-1b"].container_definitions
   }
@@ -84,7 +84,7 @@ run "the_container_has_no_more_than_it_needs" {
     error_message = "root, or a root file system that can be written"
   }
   assert {
-    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].mountPoints == [{ sourceVolume = "cache", containerPath = "/var/cache/leat", readOnly = false }]
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].mountPoints == [{ sourceVolume = "cache", containerPath = "/cache", readOnly = false }]
     error_message = "the cache has no place"
   }
   assert {
@@ -109,6 +109,19 @@ run "a_large_cache_has_its_disk" {
   assert {
     condition     = aws_ecs_task_definition.zone["eu-central-1a"].ephemeral_storage[0].size_in_gib == 60
     error_message = "the cache does not fit"
+  }
+}
+
+run "without_a_disk" {
+  command = apply
+  variables {
+    cache_disk = 0
+  }
+  assert {
+    condition = alltrue([for t in aws_ecs_task_definition.zone : length(t.volume) == 0 && length(jsondecode(t.container_definitions)[0].mountPoints) == 0 && alltrue([
+      for a in jsondecode(t.container_definitions)[0].command : !startswith(a, "--cache-d")
+    ])])
+    error_message = "a disk cache that nobody asked for"
   }
 }
 
