@@ -50,7 +50,8 @@ type Agent struct {
 }
 
 // Open binds every port and opens store and journal, in this order: what can fail without touching the cluster comes first, so
-// that an agent that cannot start never disturbs those that run. Nothing is served before Run. An agent whose journal no other
+// that an agent that cannot start never disturbs those that run. Nothing but health and metrics is served before Run: clients wait,
+// and are turned away once that takes long (loading.go). An agent whose journal no other
 // can share takes the lead here.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
@@ -76,6 +77,7 @@ func (a *Agent) build(ctx context.Context) (err error) {
 	if a.web, err = listenWeb(a.cfg.HTTP, reg, a.log); err != nil {
 		return err
 	}
+	a.web.refusing = a.server.Refuse(slowStart)
 	if a.ground, err = openGround(ctx, a.cfg, reg); err != nil {
 		return err
 	}
@@ -98,7 +100,10 @@ func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer) error {
 	cfg := replica.Default()
 	cfg.SnapshotBytes, cfg.Zone = a.cfg.SnapshotBytes, a.cfg.Wire.Zone
 	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.agentName(), Address: a.others.address}
-	if a.replica, err = replica.Open(ctx, cfg, a.ground.journal, a.ground.images, a.others.peers(), a.log, reg); err != nil {
+	start := a.web.starting
+	start.does(startReads)
+	journal, images := start.journal(a.ground.journal), start.images(a.ground.images)
+	if a.replica, err = replica.Open(ctx, cfg, journal, images, a.others.peers(), a.log, reg); err != nil {
 		return err
 	}
 	a.session = metadata.NewSession(a.replica, a.identity(cfg.Leader), time.Now)
@@ -222,6 +227,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	part("metadata", a.replica.Run)
 	part("http", a.web.run)
 	part("peers", func(ctx context.Context) error { return a.others.run(ctx, a.peers) })
+	a.web.starting.does(startJoins)
 	if err := a.openUntil(ctx, base); err != nil {
 		if base.Err() != nil { // another part has failed, and that is why
 			err = context.Cause(base)

@@ -75,6 +75,10 @@ func alone(journal string) bool {
 func openNeighbours(ctx context.Context, cfg Config, g *ground, log *slog.Logger, reg prometheus.Registerer) (*neighbours, error) {
 	n := &neighbours{zone: cfg.Wire.Zone}
 	if alone(g.journalName) {
+		if cfg.Peer != (PeerAddress{}) {
+			log.Warn("the peer address is not used: this journal is for one agent; several need --journal bucket: or etcd:",
+				"peer", cfg.Peer.Address, "journal", g.journalName)
+		}
 		return n, nil
 	}
 	secret, err := peer.LoadSecret(ctx, g.retrying, g.keys, g.cluster)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,13 +20,18 @@ import (
 type web struct {
 	listener net.Listener // nil: not wanted
 	server   *http.Server
+	ended    chan error  // holds what the server ended with
 	serving  atomic.Bool // readyz answers 200, unless aside
 	aside    atomic.Bool // others do this agent's work for now
+
+	starting *loading // what readyz says until then
+	refusing func()   // ends that clients are turned away; nil: they are not
 }
 
-// listenWeb binds address, so that a port in use is found before anything else happens.
+// listenWeb binds address, so that a port in use is found before anything else happens, and serves there from now on: an agent that
+// starts is alive, and not ready.
 func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web, error) {
-	w := &web{}
+	w := &web{starting: beginLoading(log), ended: make(chan error, 1)}
 	if address == "" {
 		return w, nil
 	}
@@ -37,7 +41,7 @@ func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "alive") })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if !w.serving.Load() {
-			http.Error(rw, "not serving", http.StatusServiceUnavailable)
+			http.Error(rw, w.starting.String(), http.StatusServiceUnavailable)
 			return
 		}
 		if w.aside.Load() {
@@ -56,10 +60,12 @@ func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web
 		listener, err = net.Listen("tcp", "127.0.0.1:0")
 	}
 	if err != nil {
+		w.starting.end()
 		return nil, fmt.Errorf("listen for metrics and health: %w", err)
 	}
 	w.listener = listener
 	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	go func() { w.ended <- w.server.Serve(listener) }() // until close
 	return w, nil
 }
 
@@ -70,22 +76,40 @@ func (w *web) addr() string {
 	return w.listener.Addr().String()
 }
 
-func (w *web) ready(yes bool) { w.serving.Store(yes) }
+// ready says whether this agent serves. From the first time on it does not start any more, and nobody is turned away.
+func (w *web) ready(yes bool) {
+	w.started()
+	w.serving.Store(yes)
+}
 
-// run serves until ctx ends.
+func (w *web) started() {
+	w.starting.end()
+	if w.refusing != nil {
+		w.refusing()
+	}
+}
+
+// run watches over the server until ctx ends.
 func (w *web) run(ctx context.Context) error {
 	if w.listener == nil {
 		return nil
 	}
-	defer context.AfterFunc(ctx, func() { _ = w.server.Close() })()
-	if err := w.server.Serve(w.listener); !errors.Is(err, http.ErrServerClosed) {
+	select {
+	case err := <-w.ended:
+		w.ended <- err // for close
 		return err
+	case <-ctx.Done():
+		w.close()
+		return nil
 	}
-	return nil
 }
 
+// close ends all that listenWeb began. It may be called twice.
 func (w *web) close() {
+	w.started()
 	if w.listener != nil {
-		_ = w.listener.Close()
+		_ = w.server.Close()
+		err := <-w.ended
+		w.ended <- err
 	}
 }
