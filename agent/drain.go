@@ -6,20 +6,25 @@ import (
 	"time"
 )
 
-// How an agent that is told to stop spends its last seconds, whatever bucket and clients do: leaveTime, drainTime and farewell together
-// are less than the ten that supervisors give before they kill.
+// How an agent that is told to stop spends its last seconds, whatever bucket and clients do: all of it takes less than the ten that
+// supervisors give before they kill.
 const (
+	// endTime bounds everything. What leaveTime and drainTime do not need, which is most of them as a rule, is left for the command that
+	// closes the session; farewell at least.
+	endTime  = 9 * time.Second
+	farewell = time.Second
 	// leaveTime is how long clients have to go elsewhere while they are still served. They are told at their next request.
 	leaveTime = 4 * time.Second
 	// drainTime is how long what was accepted may then take to be answered.
 	drainTime = 4 * time.Second
-	// farewell bounds the commands at the beginning, which are a part of leaveTime, and the one at the end.
-	farewell = time.Second
+	// handOverTime bounds the commands at the beginning. It is a part of leaveTime.
+	handOverTime = 2 * time.Second
 )
 
 // drain ends an agent's service: first clients go elsewhere, then connections stop being read, what was accepted is flushed,
 // committed and answered, and the session is closed. stop ends the connections, done says that they have ended.
 func (a *Agent) drain(base context.Context, stop func(), done <-chan error) error {
+	ends := time.Now().Add(endTime)
 	a.web.ready(false)
 	a.log.Info("draining")
 	a.others.aside.end()
@@ -39,7 +44,7 @@ func (a *Agent) drain(base context.Context, stop func(), done <-chan error) erro
 	if base.Err() != nil {
 		return context.Cause(base)
 	}
-	closing, cancel := context.WithTimeout(base, farewell)
+	closing, cancel := context.WithTimeout(base, max(time.Until(ends), farewell))
 	defer cancel()
 	if err := a.session.Close(closing); err != nil {
 		return fmt.Errorf("the session could not be closed, which the other agents will do once they reach the journal: %w", err)
@@ -63,7 +68,7 @@ func (a *Agent) depart(base context.Context) {
 // handOver tells the other agents, and gives them groups and metadata. If the journal does not even take that this one leaves, the
 // metadata cannot be handed over either.
 func (a *Agent) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, farewell)
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	err := a.session.Leave(ctx)
 	a.groups.Release()
