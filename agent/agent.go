@@ -77,7 +77,7 @@ func (a *Agent) build(ctx context.Context) (err error) {
 	if a.web, err = listenWeb(a.cfg.HTTP, reg, a.log); err != nil {
 		return err
 	}
-	a.web.refusing = a.server.Refuse(slowStart)
+	a.web.refusing = turnAway(a.server.Bound(), slowStart, a.log)
 	if a.ground, err = openGround(ctx, a.cfg, reg); err != nil {
 		return err
 	}

@@ -94,3 +94,10 @@ type Handler interface {
 // Versions tells which versions of an API are served: min and max inclusive. ok is false for a key that is not served at
 // all. It is asked for every request, so it must be quick and safe for concurrent use.
 type Versions func(key int16) (minServed, maxServed int16, ok bool)
+
+// Bound lists what Listen bound, for who turns clients away before Serve.
+func (s *Server) Bound() []net.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bound
+}

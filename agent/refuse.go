@@ -1,24 +1,22 @@
-package wire
+package agent
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"time"
 )
 
-// Refuse closes every connection at once that is made after grace, so that clients try elsewhere instead of waiting for an agent that
-// takes long to start. Before that they wait, and are served if Serve comes soon. It is called after Listen; the function that it
-// answers ends it, must be called before Serve, and may be called twice.
-func (s *Server) Refuse(grace time.Duration) (end func()) {
-	s.mu.Lock()
-	bound := s.bound
-	s.mu.Unlock()
+// turnAway closes every connection at once that is made after grace, so that clients try elsewhere instead of waiting for an agent that
+// takes long to start. Before that they wait, and are served if that comes soon. The function that it answers ends it, must be
+// called before the listeners are served, and may be called twice.
+func turnAway(bound []net.Listener, grace time.Duration, log *slog.Logger) (end func()) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for _, nl := range bound {
-		wg.Go(func() { s.refuse(nl, grace, stop) })
+		wg.Go(func() { refuse(nl, grace, stop, log) })
 	}
 	until := func(t time.Time) {
 		for _, nl := range bound {
@@ -36,7 +34,7 @@ func (s *Server) Refuse(grace time.Duration) (end func()) {
 }
 
 // refuse takes and closes connections until stop is closed and the listener's deadline is over, or the listener is closed.
-func (s *Server) refuse(nl net.Listener, grace time.Duration, stop <-chan struct{}) {
+func refuse(nl net.Listener, grace time.Duration, stop <-chan struct{}, log *slog.Logger) {
 	for wait := grace; ; wait = refusePause {
 		timer := time.NewTimer(wait)
 		select {
@@ -53,7 +51,7 @@ func (s *Server) refuse(nl net.Listener, grace time.Duration, stop <-chan struct
 			if err != nil { // too many open files: it passes
 				break
 			}
-			s.log.Debug("connection refused", "host", hostOf(nc.RemoteAddr()), "reason", "starting")
+			log.Debug("connection refused", "client", nc.RemoteAddr(), "reason", "starting")
 			_ = nc.Close() // nothing was sent that could be lost
 		}
 	}
