@@ -262,6 +262,7 @@ func TestFaultsBetweenAgentsLastAndAreUndone(t *testing.T) {
 			}
 			suffering := func() (lines int) {
 				for _, s := range b.slots {
+					s.door.mu.Lock()
 					for _, now := range s.door.troubles {
 						if now == lost {
 							lines++
@@ -269,6 +270,7 @@ func TestFaultsBetweenAgentsLastAndAreUndone(t *testing.T) {
 							t.Errorf("%s: %+v", name, now)
 						}
 					}
+					s.door.mu.Unlock()
 				}
 				return lines
 			}
