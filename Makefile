@@ -8,6 +8,8 @@
 MINIO_VERSION       := v0.0.0-20260212201848-7aac2a2c5b7c
 STATICCHECK_VERSION := v0.8.2
 TOXIPROXY_VERSION   := v2.5.0
+# What reads compose files: docker compose has the same reader.
+COMPOSEGO_VERSION   := v2.16.2
 # What compiles peer.proto; protoc-gen-go is of the version in go.mod.
 BUF_VERSION         := v1.75.0
 GENGRPC_VERSION     := v1.6.2
@@ -79,6 +81,11 @@ localstack: build ## Run agents on a LocalStack with a role's credentials, which
 terraform: ## Check terraform/: format, schema, tests, Checkov, and its calls against moto; fetches what it needs the first time (about 3 minutes)
 	terraform/check
 
+.PHONY: image
+image: build $(TOOLS)/minio $(TOOLS)/composego ## Check Dockerfile and compose.yaml by doing what they say, without an engine; needs root's rights
+	cmd/image/setup
+	$(GO) test -tags image -count=1 -timeout 15m -v ./cmd/image
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	@grep -rE --include='*_test.go' '^func Fuzz' $(CODE) | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | \
@@ -140,10 +147,12 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) vet -tags interop ./cmd/interop
 	$(GO) vet -tags localstack ./localstack
+	$(GO) vet -tags image ./cmd/image
 	cd cmd/etcd && $(GO) vet .
 	$(TOOLS)/staticcheck $(CHECKS) ./...
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
 	$(TOOLS)/staticcheck $(CHECKS) -tags localstack ./localstack
+	$(TOOLS)/staticcheck $(CHECKS) -tags image ./cmd/image
 
 .PHONY: tools
 tools: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there
@@ -171,6 +180,14 @@ $(TOOLS)/toxiproxy:
 	echo 'Building toxiproxy into .tools/, once.'; \
 	GOBIN='$@.new' $(GO) install -trimpath -ldflags '-s -w' github.com/Shopify/toxiproxy/v2/cmd/server@$(TOXIPROXY_VERSION); \
 	mv '$@.new/server' '$@'; rmdir '$@.new'
+
+# Its command is called cmd.
+.PHONY: $(TOOLS)/composego
+$(TOOLS)/composego:
+	@if $(call is,$@,$(COMPOSEGO_VERSION)); then exit; fi; \
+	echo 'Building compose-go into .tools/, once.'; \
+	GOBIN='$@.new' $(GO) install -trimpath github.com/compose-spec/compose-go/v2/cmd@$(COMPOSEGO_VERSION); \
+	mv '$@.new/cmd' '$@'; rmdir '$@.new'
 
 .PHONY: $(TOOLS)/staticcheck
 $(TOOLS)/staticcheck:

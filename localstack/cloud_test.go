@@ -30,7 +30,7 @@ const (
 	rootKey = "test" // LocalStack takes any secret for it
 
 	// patience bounds every wait for something that must happen.
-	patience = 2 * time.Minute
+	patience = 4 * time.Minute
 )
 
 // TestMain gives the tests and all that they start an environment without anybody's AWS.
@@ -168,7 +168,7 @@ func (c *cloud) issue(t *testing.T, g *guard, holder string, lifetime time.Durat
 const (
 	// sdkWindow is how long before their end the SDK renews the credentials of a container.
 	sdkWindow = 5 * time.Minute
-	// renewAfter is when the SDK renews what the endpoint here gives out; the guard takes that for twice as long.
+	// renewAfter is when the SDK renews what the endpoint here gives out; the guard takes that for five times as long, as machines may be busy.
 	renewAfter = 3 * time.Second
 )
 
@@ -196,7 +196,7 @@ func newContainerEndpoint(t *testing.T, c *cloud, g *guard, holder string) *cont
 			return
 		}
 		now := time.Now()
-		g.admit(holder, keys, now.Add(2*renewAfter))
+		g.admit(holder, keys, now.Add(5*renewAfter))
 		e.mu.Lock()
 		e.given++
 		e.mu.Unlock()
