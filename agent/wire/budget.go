@@ -14,8 +14,12 @@ import (
 //
 // Two queues, first come first served: growing (charges that hold something) goes before fresh. Each has at most one entry
 // per connection.
+//
+// Beside it stands a reserve, in which nobody waits and nothing is overdrawn: small requests other than Produce take from it what fits, so
+// that heartbeats and fetches go on while all else is held by producers whose records cannot be stored.
 type budget struct {
-	limit int64
+	limit   int64
+	reserve bool
 
 	mu      sync.Mutex // guards all below
 	used    int64
@@ -26,8 +30,8 @@ type budget struct {
 
 // charge is what one request holds. It belongs to the goroutine that has the request.
 type charge struct {
-	b    *budget
-	held int64 // guarded by b.mu
+	b    *budget // another one only while nothing is held
+	held int64   // guarded by b.mu
 }
 
 // claim is a charge that waits for n bytes more.
@@ -88,7 +92,7 @@ func (b *budget) tryTake(c *charge, n int64) bool {
 // take gives n bytes to c if they fit or if c may overdraw; b.mu is held.
 func (b *budget) take(c *charge, n int64) bool {
 	if b.used+n > b.limit {
-		if c.held == 0 || b.over != nil && b.over != c {
+		if b.reserve || c.held == 0 || b.over != nil && b.over != c {
 			return false
 		}
 		b.over = c
@@ -96,6 +100,14 @@ func (b *budget) take(c *charge, n int64) bool {
 	b.used += n
 	c.held += n
 	return true
+}
+
+// moveTo gives everything back and takes from other from now on; it answers what is to be taken there for what was held.
+func (c *charge) moveTo(other *budget) (held int64) {
+	held = c.held // which only its owner changes while it does not wait
+	c.release()
+	c.b = other
+	return held
 }
 
 // overdrawn tells whether c is the one that has overdrawn.
@@ -146,6 +158,13 @@ func (b *budget) grantFrom(queue []*claim) []*claim {
 		queue = queue[1:]
 	}
 	return nil
+}
+
+// wanted tells whether somebody waits.
+func (b *budget) wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.growing) > 0 || len(b.fresh) > 0
 }
 
 // inUse answers the bytes that are held.

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,16 @@ func TestGivingUpLetsThoseBehindGoOn(t *testing.T) {
 	})
 }
 
+// produceOf is a Produce with that many bytes of records.
+func produceOf(n int, id int32) []byte {
+	records := kmsg.NewPtrProduceRequest()
+	topic, part := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	part.Records = make([]byte, n)
+	topic.Partitions = append(topic.Partitions, part)
+	records.Topics = append(records.Topics, topic)
+	return frameOf(records, 9, id)
+}
+
 // A connection that finds the budget used up is not read; when there is room again, it goes on.
 func TestUsedUpMemoryHoldsConnectionsBackUntilRequestsFinish(t *testing.T) {
 	piped(t, func(g *gated, s *Server, c *client, _ *prometheus.Registry) {
@@ -108,14 +119,14 @@ func TestUsedUpMemoryHoldsConnectionsBackUntilRequestsFinish(t *testing.T) {
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
-			c.Write(metadata(0))
+			c.Write(produce(0))
 		}()
 		time.Sleep(5 * time.Minute) // holding nothing, it may wait long
 		g.begins(t)
 		all.release()
 		g.begins(t, 0)
 		<-sent
-		g.finish[0] <- Response{Message: kmsg.NewPtrMetadataResponse()}
+		g.let(0)
 		c.receive()
 	})
 }
@@ -132,12 +143,7 @@ func TestHalfAFrameDoesNotWaitForMemoryForEver(t *testing.T) {
 		all.release()
 		all.grow(t.Context(), s.cfg.Memory-firstStep-2-firstStep)
 		from := time.Now()
-		records := kmsg.NewPtrProduceRequest()
-		topic, part := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-		part.Records = make([]byte, 100<<10)
-		topic.Partitions = append(topic.Partitions, part)
-		records.Topics = append(records.Topics, topic)
-		go c.Write(frameOf(records, 9, 0))
+		go c.Write(produceOf(100<<10, 0))
 		c.closed()
 		if took := time.Since(from); took != 30*time.Second {
 			t.Errorf("closed after %v", took)
@@ -150,4 +156,86 @@ func TestHalfAFrameDoesNotWaitForMemoryForEver(t *testing.T) {
 		hog.release()
 		all.release()
 	})
+}
+
+func TestSmallRequestsGoOnWhileProducersHoldAllMemory(t *testing.T) {
+	piped(t, func(g *gated, s *Server, c *client, _ *prometheus.Registry) {
+		all := s.budget.newCharge()
+		if !all.tryGrow(s.cfg.Memory) {
+			t.Fatal("not free")
+		}
+		g.knows(t, c, 0)
+		b := metadata(1)
+		for i := range 3 { // also if not even its key comes with its size
+			c.send(b[i*2 : i*2+2])
+		}
+		c.send(b[6:])
+		g.begins(t, 1)
+		g.answer(1)
+		c.receive()
+
+		// When the reserve is used up, they wait with all others.
+		rest := s.reserve.newCharge()
+		if !rest.tryGrow(s.reserve.limit-10) || rest.tryGrow(11) {
+			t.Fatal("the reserve is not what it should be")
+		}
+		go c.Write(metadata(2))
+		time.Sleep(5 * time.Minute)
+		g.begins(t)
+		all.release()
+		g.begins(t, 2)
+		if n := s.reserve.inUse(); n != s.reserve.limit-10 {
+			t.Errorf("%d bytes of the reserve are held", n)
+		}
+		g.answer(2)
+		c.receive()
+		rest.release()
+	})
+}
+
+// A client whose frame comes slowly is cut off when others wait for memory, and only then.
+func TestSlowFrameGivesWayToThoseWhoWait(t *testing.T) {
+	for _, wanted := range []bool{false, true} {
+		piped(t, func(g *gated, s *Server, c *client, _ *prometheus.Registry) {
+			frame := produceOf(3<<20, 0)
+			go func() {
+				for len(frame) > 0 { // 1 MiB takes 20 s
+					n := min(len(frame), 1<<18)
+					if _, err := c.Write(frame[:n]); err != nil {
+						return
+					}
+					frame = frame[n:]
+					time.Sleep(5 * time.Second)
+				}
+			}()
+			time.Sleep(time.Second)
+			others := s.budget.newCharge()
+			free := s.cfg.Memory - 4<<20
+			others.grow(t.Context(), free)
+			if !wanted {
+				g.begins(t)
+				time.Sleep(80 * time.Second)
+				g.begins(t, 0)
+				g.let(0)
+				c.receive()
+				others.release()
+				return
+			}
+			other := s.budget.newCharge()
+			waiting := taken(context.Background(), other, 4<<20)
+			waits(t, "another", waiting)
+			if err := c.SetReadDeadline(time.Now().Add(2 * s.cfg.FrameTimeout)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("it holds memory all the time: %v", err)
+			}
+			c.Close()
+			if err := <-waiting; err != nil {
+				t.Error(err)
+			}
+			other.release()
+			others.release()
+		})
+	}
 }

@@ -35,7 +35,8 @@ type Config struct {
 	MaxFrame int
 
 	// Memory is the budget in bytes for requests in flight, over all connections; when it is used up, connections stop being
-	// read until requests finish. One request at a time may overdraw it to complete a frame that is already half read.
+	// read until requests finish. One request at a time may overdraw it to complete a frame that is already half read. Frames of at most
+	// 16 KiB that are no Produce have a reserve of a sixteenth of it, on top.
 	Memory int64
 
 	MaxConnections      int // over all listeners; beyond it a new connection is closed at once

@@ -71,9 +71,12 @@ type entry struct {
 }
 
 // firstStep is how much of a frame is made room for before anything of it has arrived, mostTrusted the most that it gets at
-// once on a client's good name; nextDeadline is how many bytes get one FrameTimeout or WriteTimeout.
+// once on a client's good name; nextDeadline is how many bytes get one FrameTimeout or WriteTimeout. The reserve for frames
+// of up to smallFrame bytes is Memory / reserveShare, on top of Memory.
 const (
 	firstStep    = 16 << 10
+	smallFrame   = firstStep
+	reserveShare = 16
 	mostTrusted  = 16 << 20
 	nextDeadline = 1 << 20
 )

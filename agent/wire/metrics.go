@@ -24,7 +24,7 @@ type metrics struct {
 	acceptFail prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, b *budget) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, b, reserve *budget) (*metrics, error) {
 	m := &metrics{
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "leat_wire_connections_open", Help: "Client connections that are open."}),
@@ -50,9 +50,9 @@ func newMetrics(reg prometheus.Registerer, b *budget) (*metrics, error) {
 			Name: "leat_wire_accept_errors_total", Help: "Failures to accept a connection, such as too many open files."}),
 	}
 	used := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "leat_wire_memory_bytes", Help: "Memory budget held by requests in flight."}, func() float64 { return float64(b.inUse()) })
+		Name: "leat_wire_memory_bytes", Help: "Memory budget held by requests in flight."}, func() float64 { return float64(b.inUse() + reserve.inUse()) })
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "leat_wire_memory_limit_bytes", Help: "Memory budget for requests in flight."}, func() float64 { return float64(b.limit) })
+		Name: "leat_wire_memory_limit_bytes", Help: "Memory budget for requests in flight."}, func() float64 { return float64(b.limit + reserve.limit) })
 	for _, c := range []prometheus.Collector{
 		m.open, m.accepted, m.closed, m.requests, m.seconds, m.received, m.sent, m.waits, m.panics, m.acceptFail, used, limit,
 	} {

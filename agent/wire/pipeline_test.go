@@ -67,7 +67,7 @@ func piped(t *testing.T, f func(g *gated, s *Server, c *client, reg *prometheus.
 		cancel()
 		theirs.Close()
 		s.drain()
-		if n := s.budget.inUse(); n != 0 {
+		if n := s.budget.inUse() + s.reserve.inUse(); n != 0 {
 			t.Errorf("%d bytes of the budget are lost", n)
 		}
 	})

@@ -2,11 +2,14 @@ package wire
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 var (
@@ -17,7 +20,8 @@ var (
 // readFrame reads one frame, without its size, into memory of its own that is held by ch. A frame gets room as it arrives:
 // at first firstStep bytes, or as much as this client has already sent in one frame (up to mostTrusted), then twice what has
 // come. So what a client makes us allocate is in proportion to what it sends, never to what it announces, and one that sends
-// large frames does not have each of them copied as it grows.
+// large frames does not have each of them copied as it grows. A frame that took longer than FrameTimeout goes on only while nobody waits
+// for memory: clients that send large frames slowly can't hold all of it.
 func (c *conn) readFrame(ch *charge) ([]byte, error) {
 	got, err := c.readPrefix()
 	if err != nil {
@@ -27,6 +31,10 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if got, err = c.chooseBudget(ch, size, got); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
 	room := min(size, max(firstStep, c.r.trusted))
 	if err := c.grow(ch, int64(room)); err != nil {
 		return nil, err
@@ -41,6 +49,9 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 				return nil, err
 			}
 			have += len(step)
+			if have < size && time.Since(begun) > c.s.cfg.FrameTimeout && ch.b.wanted() {
+				return nil, fmt.Errorf("%w: others wait while it comes slowly", errNoMemory)
+			}
 		}
 		if have == size {
 			c.r.trusted = min(max(c.r.trusted, size), mostTrusted)
@@ -55,6 +66,25 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 		}
 		frame = append(make([]byte, 0, room), frame...)[:room]
 	}
+}
+
+// chooseBudget lets a small frame take from the reserve unless it is a Produce, for which it reads on up to the key. It answers how much
+// of the prefix is there then.
+func (c *conn) chooseBudget(ch *charge, size, got int) (int, error) {
+	const upToKey = sizeBytes + 2
+	if size > smallFrame {
+		return got, nil
+	}
+	if got < upToKey {
+		if err := c.readStep(c.r.prefix[got:upToKey], time.Time{}); err != nil {
+			return got, err
+		}
+		got = upToKey
+	}
+	if int16(binary.BigEndian.Uint16(c.r.prefix[sizeBytes:])) != int16(kmsg.Produce) {
+		ch.b = c.s.reserve
+	}
+	return got, nil
 }
 
 // readPrefix waits for a frame to begin, as long as Idle, and reads its size and what has come of the fixed part of the
@@ -130,10 +160,17 @@ func (c *conn) isDraining() bool {
 }
 
 // grow takes n bytes of the budget. A connection that holds nothing yet waits as long as it takes; one that does gives up
-// after FrameTimeout, so that half frames can't hold the budget for ever.
+// after FrameTimeout, so that half frames can't hold the budget for ever. What the reserve has no room for moves to the budget, and holds
+// nothing until all of it fits there.
 func (c *conn) grow(ch *charge, n int64) error {
 	if ch.tryGrow(n) {
 		return nil
+	}
+	if ch.b == c.s.reserve {
+		n += ch.moveTo(c.s.budget)
+		if ch.tryGrow(n) {
+			return nil
+		}
 	}
 	c.s.metrics.waits.Inc()
 	ctx, cancel := context.WithCancel(c.ctx)

@@ -15,11 +15,12 @@ import (
 
 // Server owns the listeners and all connections.
 type Server struct {
-	cfg      Config // read-only, like versions, log, metrics and budget
+	cfg      Config // read-only, like versions, log, metrics and the budgets
 	versions Versions
 	log      *slog.Logger
 	metrics  *metrics
-	budget   *budget
+	budget   *budget // of requests of any size
+	reserve  *budget // of small ones, see budget
 
 	complaints complaints
 	left       chan struct{} // capacity 1: a connection has ended
@@ -49,10 +50,11 @@ func New(cfg Config, versions Versions, log *slog.Logger, reg prometheus.Registe
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, versions: versions, log: log, budget: &budget{limit: cfg.Memory}, left: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, versions: versions, log: log, left: make(chan struct{}, 1)}
+	s.budget, s.reserve = &budget{limit: cfg.Memory}, &budget{limit: cfg.Memory / reserveShare, reserve: true}
 	s.peers = peers{all: map[*conn]struct{}{}, perIP: map[string]int{}}
 	var err error
-	s.metrics, err = newMetrics(reg, s.budget)
+	s.metrics, err = newMetrics(reg, s.budget, s.reserve)
 	return s, err
 }
 
