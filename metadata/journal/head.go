@@ -28,6 +28,17 @@ func (d Driver) String() string {
 	return fmt.Sprintf("driver %d", uint8(d))
 }
 
+// URL is what `--journal` takes for the driver; capitals stand for what the user knows.
+func (d Driver) URL() string {
+	switch d {
+	case DriverBolt:
+		return "bolt:///FILE"
+	case DriverEtcd:
+		return "etcd://HOST:PORT/PREFIX"
+	}
+	return d.String() + ":"
+}
+
 // Grow answers the head after t was published, and whether that differs from h: head only grows. A Trim whose snapshot is
 // behind, or was built on another snapshot than h's, changes nothing; one of the same snapshot may only raise the boundary (the manifest published first stays). It
 // fails if t's boundary would lie beyond what its snapshot covers.

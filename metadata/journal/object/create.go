@@ -20,7 +20,7 @@ func Create(ctx context.Context, store objectstore.Store, keys objectstore.Keys)
 	rand.Read(mine.Cluster[:])
 	h, err := claim(ctx, store, keys, mine)
 	if err == nil && h.Driver != mine.Driver {
-		err = fmt.Errorf("%w: the truth of this bucket is in a %s journal; start with --journal %s", journal.ErrMismatch, h.Driver, h.Driver)
+		err = fmt.Errorf("%w: the truth of this bucket is in a %s journal; start with --journal %s", journal.ErrMismatch, h.Driver, h.Driver.URL())
 	}
 	if err != nil {
 		return fmt.Errorf("create journal: %w", err)
@@ -72,7 +72,8 @@ func Bind(ctx context.Context, store objectstore.Store, keys objectstore.Keys, l
 			journal.ErrMismatch, driver, cluster)
 	case err != nil:
 	case h.Driver != driver:
-		err = fmt.Errorf("%w: the truth of this bucket is in a %s journal, not in a %s journal", journal.ErrMismatch, h.Driver, driver)
+		err = fmt.Errorf("%w: the truth of this bucket is in a %s journal, not in a %s journal; start with --journal %s",
+			journal.ErrMismatch, h.Driver, driver, h.Driver.URL())
 	case h.Cluster != cluster:
 		err = fmt.Errorf("%w: the bucket has cluster id %x, the %s journal has %x: the journal that knows this bucket's data was lost or exchanged",
 			journal.ErrMismatch, h.Cluster, driver, cluster)

@@ -67,7 +67,7 @@ func Open(ctx context.Context, store objectstore.Store, keys objectstore.Keys, o
 	}
 	if h.Driver != journal.DriverObject {
 		return nil, fmt.Errorf("open journal: %w: the truth of this bucket is in a %s journal; start with --journal %s",
-			journal.ErrMismatch, h.Driver, h.Driver)
+			journal.ErrMismatch, h.Driver, h.Driver.URL())
 	}
 	j.cluster = h.Cluster
 	return j, nil
