@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// commit commits one offset. certain: nothing was, or will be, committed.
-func (c *client) commit(host, group, member string, generation int32, where partition, offset int64) (err error, certain bool) {
+// commit commits one offset, and waits so long. certain: nothing was, or will be, committed.
+func (c *client) commit(host, group, member string, generation int32, where partition, offset int64, patience time.Duration) (err error, certain bool) {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Version, req.Group, req.MemberID, req.Generation = 8, group, member, generation
 	t := kmsg.NewOffsetCommitRequestTopic()
@@ -20,7 +20,7 @@ func (c *client) commit(host, group, member string, generation int32, where part
 	p.Partition, p.Offset = where.number, offset
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
-	resp, _, err := ask[*kmsg.OffsetCommitResponse](c, background, 10*time.Second, host, req, nil)
+	resp, _, err := ask[*kmsg.OffsetCommitResponse](c, background, patience, host, req, nil)
 	if err != nil {
 		return err, false
 	}
@@ -70,7 +70,7 @@ func (c *client) commitAlone() {
 		}
 		offset := c.rng.Int64N(1 << 40)
 		op := c.w.history.begin(c.name, offsetsKey("alone", where), offset)
-		switch err, certain := c.commit(host, "alone", "", -1, where, offset); {
+		switch err, certain := c.commit(host, "alone", "", -1, where, offset, 10*time.Second); {
 		case err == nil:
 			op.end(yes)
 		case certain:
@@ -182,22 +182,25 @@ func (c *client) work(host string, member *string, generation int32, share []par
 			if err != nil || next == at[where] {
 				continue
 			}
-			op := c.w.history.begin(c.name, offsetsKey(crew, where), next)
-			err, certain := c.commit(host, crew, *member, generation, where, next)
-			if err != nil {
-				if certain {
-					op.drop()
-				} else {
-					// It may be committed late, and must not then be behind another of the same generation.
-					*member = ""
-				}
-				if err == kerr.UnknownMemberID {
-					*member = ""
-				}
-				return
-			}
-			op.end(yes)
 			at[where] = next
+			op := c.w.history.begin(c.name, offsetsKey(crew, where), next)
+			to := host
+			if chance(c.rng, 0.5) { // any agent takes commits
+				to = c.anyHost()
+			}
+			switch err, certain := c.commit(to, crew, *member, generation, where, next, time.Second+time.Duration(c.rng.Int64N(int64(4*time.Second)))); {
+			case err == nil:
+				op.end(yes)
+			case err == kerr.UnknownMemberID:
+				*member = ""
+				fallthrough
+			case certain:
+				op.drop()
+				return
+			} // otherwise it is given up: it may be committed late, and must not undo the next one
+			if chance(c.rng, 0.3) {
+				_, _ = c.committed(c.anyHost(), crew, where)
+			}
 		}
 		c.pause(600 * time.Millisecond)
 	}

@@ -27,9 +27,10 @@ const (
 	noOrder  mutant = "objects are committed out of seal order"
 	noProof  mutant = "fresh reads are answered from memory"
 	earlyAck mutant = "commands are answered before they are in the journal"
+	ageless  mutant = "commits of offsets do not say how old they are"
 )
 
-var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck}
+var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck, ageless}
 
 // TestEachMutantIsFound shows that the checks can fail, and soon.
 func TestEachMutantIsFound(t *testing.T) {
@@ -63,8 +64,11 @@ func (m mutant) journal(l *life, opened journal.Journal) journal.Journal {
 
 // service is what its session sees of its replica.
 func (m mutant) service(s metadata.Service) metadata.Service {
-	if m == noDedup {
+	switch m {
+	case noDedup:
 		return &renumbering{Service: s}
+	case ageless:
+		return forgetful{s}
 	}
 	return s
 }
@@ -164,6 +168,21 @@ func (r *renumbering) Do(ctx context.Context, commands ...state.Command) ([]stat
 		sent[i] = c
 	}
 	return r.Service.Do(ctx, sent...)
+}
+
+// forgetful does not say what its agent had applied when it took a commit of offsets.
+type forgetful struct{ metadata.Service }
+
+// Do implements metadata.Service.
+func (f forgetful) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
+	sent := slices.Clone(commands)
+	for i := range sent {
+		if op, ok := sent[i].Op.(state.CommitOffsets); ok {
+			op.Accepted = 0
+			sent[i].Op = op
+		}
+	}
+	return f.Service.Do(ctx, sent...)
 }
 
 // swapping commits the first two of several objects in the wrong order. Numbers must be used in order, and belong to names: so each
