@@ -124,7 +124,7 @@ func (c *conn) read() error {
 			err = c.admit(produce)
 		}
 		if err == nil {
-			begin, err = c.part(e.header, begin)
+			begin, err = part(c, e.header, begin)
 		}
 		if err != nil {
 			ch.release()

@@ -45,7 +45,7 @@ type habits struct {
 // part decides, when a request is about to begin, whether the connection goes instead: with the error errAged or errShed. It may
 // answer another way to begin the request. The first Metadata and the first Fetch of a connection always begin, so that a client gets on
 // however short its connections live.
-func (c *conn) part(h Header, begin func() func() Response) (func() func() Response, error) {
+func part(c *conn, h Header, begin func() func() Response) (func() func() Response, error) {
 	if !c.listener.Shared || c.r.software.Name != javaSoftware {
 		return begin, nil
 	}

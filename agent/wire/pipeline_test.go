@@ -63,13 +63,15 @@ func piped(t *testing.T, f func(g *gated, s *Server, c *client, reg *prometheus.
 		s.start(ctx, g)
 		ours, theirs := net.Pipe()
 		s.connect(ours, s.cfg.Listeners[0])
+		defer func() { // also if f has failed
+			cancel()
+			theirs.Close()
+			s.drain()
+			if n := s.budget.inUse() + s.reserve.inUse(); n != 0 {
+				t.Errorf("%d bytes of the budget are lost", n)
+			}
+		}()
 		f(g, s, &client{theirs, t}, reg)
-		cancel()
-		theirs.Close()
-		s.drain()
-		if n := s.budget.inUse() + s.reserve.inUse(); n != 0 {
-			t.Errorf("%d bytes of the budget are lost", n)
-		}
 	})
 }
 

@@ -31,7 +31,7 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got, err = c.chooseBudget(ch, size, got); err != nil {
+	if got, err = chooseBudget(c, ch, size, got); err != nil {
 		return nil, err
 	}
 	begun := time.Now()
@@ -70,7 +70,7 @@ func (c *conn) readFrame(ch *charge) ([]byte, error) {
 
 // chooseBudget lets a small frame take from the reserve unless it is a Produce, for which it reads on up to the key. It answers how much
 // of the prefix is there then.
-func (c *conn) chooseBudget(ch *charge, size, got int) (int, error) {
+func chooseBudget(c *conn, ch *charge, size, got int) (int, error) {
 	const upToKey = sizeBytes + 2
 	if size > smallFrame {
 		return got, nil

@@ -22,7 +22,7 @@ import (
 //	{ … } ?{ … } a struct, a nullable struct                   x@3-8     only in versions 3 to 8 (x@3-: from 3 on)
 //	#1:x         tagged field 1 (flexible versions only)
 //
-//go:generate go run gen_shapes.go
+//go:generate go run ./shapegen
 //go:embed shapes.txt
 var shapesText string
 

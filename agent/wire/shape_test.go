@@ -94,7 +94,7 @@ func TestShapesAreThoseOfTheKmsgInUse(t *testing.T) {
 		t.Skip("runs the generator")
 	}
 	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir+"/gen", "gen_shapes.go").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", dir+"/gen", "./shapegen").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	cmd := exec.Command(dir+"/gen", dir+"/shapes.txt")

@@ -1,7 +1,6 @@
-//go:build ignore
-
-// Writes shapes.txt from kmsg's own source: its struct fields stand in wire order and their comments name versions and tags.
-// Run it (go generate ./agent/wire) when kmsg's version changes; TestEveryRequestHasTheShapeKmsgGivesIt tells when.
+// Command shapegen writes package wire's shapes.txt from kmsg's own source: its struct fields stand in wire order and their comments
+// name versions and tags. Run it (go generate ./agent/wire) when kmsg's version changes; TestEveryRequestHasTheShapeKmsgGivesIt tells
+// when. It must never become part of what ships.
 package main
 
 import (
