@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/election"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -87,7 +88,7 @@ func (r *owner) take(e journal.Entry) error {
 func (r *owner) fenced(own bool) {
 	if r.running {
 		r.fences = append(r.fences, time.Now())
-		r.fences = r.fences[max(len(r.fences)-rememberedFences, 0):]
+		r.fences = r.fences[max(len(r.fences)-election.Remembered, 0):]
 	}
 	r.contested = false
 	r.locate(false)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,10 +41,30 @@ type node struct {
 	warned *warnings
 }
 
-// warnings counts the lines of a log that call for attention.
-type warnings struct{ count atomic.Int64 }
+// warnings counts the lines of a log that call for attention, and keeps all that an operator sees.
+type warnings struct {
+	count atomic.Int64
+
+	mu    sync.Mutex
+	lines []string
+}
+
+// saying answers the lines that have text in them.
+func (w *warnings) saying(text string) (lines []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, line := range w.lines {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
 
 func (w *warnings) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(w.lines, string(b))
 	if bytes.Contains(b, []byte("level=WARN")) || bytes.Contains(b, []byte("level=ERROR")) {
 		w.count.Add(1)
 	}
@@ -92,7 +113,7 @@ func (c *cluster) start(n *node) {
 	c.t.Helper()
 	j, err := object.Open(c.t.Context(), n.gate, c.keys)
 	must(c.t, err)
-	log := slog.New(slog.NewTextHandler(n.warned, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := n.log()
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(io.MultiWriter(n.warned, testLog{c.t}), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.name)
 	}
@@ -103,6 +124,9 @@ func (c *cluster) start(n *node) {
 	c.net.mu.Unlock()
 	n.process.start(c.t)
 }
+
+// log is what keeps the lines of a node.
+func (n *node) log() *slog.Logger { return slog.New(slog.NewTextHandler(n.warned, nil)) }
 
 type testLog struct{ t *testing.T }
 

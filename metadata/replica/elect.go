@@ -3,11 +3,8 @@ package replica
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"log/slog"
 	"math"
 	"slices"
 	"sync"
@@ -15,31 +12,16 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/election"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
-// Elections are spread out so that one agent fences and the others find it: each waits for those that rank before it. After
-// several fences in a short time everybody waits longer, up to maxBackoff.
 const (
-	rankPause        = 250 * time.Millisecond
-	rememberedFences = 8
-	fenceWindow      = 30 * time.Second
-	maxBackoff       = 10 * time.Second
-	maxSurvey        = 64          // peers that are asked before an election
-	standPause       = time.Second // after a candidacy that could not be carried out
-	probeEvery       = 5 * time.Second
-	handovers        = 20 // attempts at a fence behind a leader that asked for one and still appends
+	maxSurvey  = 64              // peers that are asked before an election
+	standPause = time.Second     // after a candidacy that could not be carried out
+	probeEvery = 5 * time.Second // looks for the usual way to the leader, while another is used
+	handovers  = 20              // attempts at a fence behind a leader that asked for one and still appends
 )
-
-// rank orders the agents of a term: the lowest stands first. It is the same everywhere, and another order in every term.
-func rank(term uint64, session state.UUID) uint64 {
-	h := fnv.New64a()
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], term)
-	_, _ = h.Write(session[:])
-	_, _ = h.Write(b[:])
-	return h.Sum64()
-}
 
 // watch decides whether it is time to stand. Called by the owner now and then, and at once when a stream failed.
 func (f *follower) watch(ctx context.Context) (stand bool, err error) {
@@ -48,6 +30,10 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 	why := r.suspects(p, now)
 	if why == trusted {
 		f.since, f.why, r.contested = time.Time{}, trusted, false
+		r.trouble.Leaderless.End()
+		if f.behind <= r.applied.Load() {
+			r.trouble.Journal.End() // nothing needs it now
+		}
 		return false, nil
 	}
 	f.suspect(p, now, why)
@@ -64,11 +50,11 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 		f.feed.use(p, v.hearing)
 		return false, nil
 	}
-	wait := max(time.Duration(v.ahead)*rankPause, f.hold)
+	wait := max(time.Duration(v.ahead)*election.Pause, f.hold)
 	if v.torn && why == silent {
 		wait = max(wait, r.cfg.Patience)
 	}
-	if r.isolated = v.isolated; r.isolated {
+	if r.isolated = v.isolated; r.isolated && why > lost {
 		wait = max(wait, r.cfg.SessionPatience+2*r.cfg.Patience)
 		if err := f.lookAround(ctx, p); err != nil {
 			return false, err
@@ -83,14 +69,19 @@ func (f *follower) suspect(p *position, now time.Time, why suspicion) {
 	r := f.r
 	if f.why == trusted {
 		f.next = now
-		if p.term > 0 && p.leader.Session != r.cfg.Leader.Session {
-			r.say(slog.LevelInfo, "the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent,
-				"address", p.leader.Address, "since", p.term)
+		r.log.Debug("the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent, "address", p.leader.Address, "since", p.term)
+	}
+	if why > lost {
+		since := now
+		if why == silent {
+			age, _ := r.net.leader.Silence(p.term, now)
+			since = now.Add(-age)
 		}
+		r.trouble.Leaderless.Begin(since, "agent", p.leader.Agent, "address", p.leader.Address, "term", p.term)
 	}
 	if f.why == trusted || f.why == lost && why > lost {
 		f.since = now
-		f.hold = f.backoff(now)
+		f.hold = election.Backoff(r.fences, now)
 	}
 	f.why = why
 }
@@ -185,9 +176,9 @@ func (r *owner) suspects(p *position, now time.Time) suspicion {
 // pause is how long a survey is waited for at least, after the one before.
 func (s suspicion) pause() time.Duration {
 	if s == lost {
-		return rankPause
+		return election.Pause
 	}
-	return rankPause / 2
+	return election.Pause / 2
 }
 
 // survey asks the others.
@@ -200,7 +191,9 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 	peers := slices.DeleteFunc(r.openSessions(), func(s state.Session) bool {
 		return s.Peer == "" || s.Peer == r.cfg.Leader.Address
 	})
-	slices.SortFunc(peers, func(a, b state.Session) int { return cmp.Compare(rank(p.term, a.ID), rank(p.term, b.ID)) })
+	slices.SortFunc(peers, func(a, b state.Session) int {
+		return cmp.Compare(election.Rank(p.term, a.ID), election.Rank(p.term, b.ID))
+	})
 	peers = peers[:min(len(peers), maxSurvey)]
 	answers := make([]Status, len(peers))
 	var mute, torn atomic.Int32
@@ -220,7 +213,7 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 		})
 	}
 	wg.Wait()
-	own := rank(p.term, r.cfg.Leader.Session)
+	own := election.Rank(p.term, r.cfg.Leader.Session)
 	if f.leaving() {
 		v.ahead = len(peers)
 	}
@@ -240,7 +233,7 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 		if a.Session == p.leader.Session {
 			r.net.leader.SetBlocked(p.term, false)
 		}
-		if !peers[i].Leaving && rank(p.term, a.Session) < own {
+		if !peers[i].Leaving && election.Rank(p.term, a.Session) < own {
 			v.ahead++
 		}
 	}
@@ -269,22 +262,6 @@ func (r *owner) over(session state.UUID) bool {
 func (f *follower) leaving() bool {
 	s, ok := f.r.st.Reader().Session(f.r.cfg.Leader.Session)
 	return ok && s.Leaving
-}
-
-// backoff is how long to wait before an election, by how many there have been lately. The spread between agents comes from
-// their ranks.
-func (f *follower) backoff(now time.Time) time.Duration {
-	r := f.r
-	recent := 0
-	for _, at := range r.fences {
-		if now.Sub(at) < fenceWindow {
-			recent++
-		}
-	}
-	if recent < 2 {
-		return 0
-	}
-	return min(rankPause<<recent, maxBackoff)
 }
 
 // candidate is the owner's part while it tries to take the lead.
@@ -338,7 +315,7 @@ func (r candidate) gaveUp(ctx context.Context, err error) error {
 	if err == nil || fatal(err) || ctx.Err() != nil {
 		return err
 	}
-	r.say(slog.LevelWarn, "no metadata leader, and this agent could not take the lead; trying again", "error", err)
+	r.trouble.Leaderless.Fail(err)
 	r.rest = time.Now().Add(standPause)
 	return nil
 }
@@ -356,6 +333,7 @@ func (r candidate) fence(ctx context.Context) error {
 	}
 	r.term = term
 	r.locate(true)
+	r.trouble.Leaderless.End()
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -9,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/leat-stream/leat/metadata/state"
+	"github.com/leat-stream/leat/metadata/replica/election"
 )
 
 // feed keeps a stream of committed entries coming from an upstream: the relay of this agent's zone, which is the agent that
@@ -152,36 +151,13 @@ func (f *feed) usual(p *position) []string {
 	if p.leader.Session == own.Session || p.leader.Address == "" || p.leader.Address == own.Address {
 		return nil
 	}
-	if relay := f.relay(p); relay != "" && relay != own.Address && relay != p.leader.Address {
+	f.r.mu.RLock()
+	relay := election.Relay(f.r.st.Reader(), p.term, p.leader.Session, f.r.cfg.Zone)
+	f.r.mu.RUnlock()
+	if relay != "" && relay != own.Address && relay != p.leader.Address {
 		return []string{relay, p.leader.Address}
 	}
 	return []string{p.leader.Address}
-}
-
-// relay is the agent of this agent's zone that follows the leader for all of them: the first by rank. "" if the leader is in
-// this zone, or nobody else is.
-func (f *feed) relay(p *position) string {
-	r := f.r
-	if r.cfg.Zone == "" {
-		return ""
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	reader := r.st.Reader()
-	if s, ok := reader.Session(p.leader.Session); !ok || s.Zone == r.cfg.Zone {
-		return ""
-	}
-	var best state.Session
-	found := false
-	for s := range reader.Sessions() {
-		if s.Closed || s.Leaving || s.Peer == "" || s.Zone != r.cfg.Zone {
-			continue
-		}
-		if !found || cmp.Less(rank(p.term, s.ID), rank(p.term, best.ID)) {
-			best, found = s, true
-		}
-	}
-	return best.Peer
 }
 
 // stream follows address until it fails, falls silent, or another position begins; or end is called, which says why.

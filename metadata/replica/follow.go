@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -104,7 +103,6 @@ func (f *follower) mend(ctx context.Context, err error) error {
 	case fatal(err):
 		return err
 	}
-	r.say(slog.LevelWarn, "journal cannot be read now; trying again", "error", err)
 	f.next = time.Now().Add(r.cfg.Beat)
 	return nil
 }
@@ -120,19 +118,6 @@ func (r *owner) renew(ctx context.Context, err error) error {
 	r.reloaded = r.applied.Load()
 	r.snap.Drop() // what differs must not be published
 	return r.reload(ctx)
-}
-
-// saidFor is for how long trouble that lasts is not mentioned again.
-const saidFor = time.Minute
-
-// say logs what may go on for long: once in a while at the level, otherwise for those who look for details.
-func (r *owner) say(level slog.Level, message string, args ...any) {
-	if now := time.Now(); now.Sub(r.said[message]) >= saidFor {
-		r.said[message] = now
-	} else {
-		level = slog.LevelDebug
-	}
-	r.log.Log(context.Background(), level, message, args...)
 }
 
 // fatal tells the errors that waiting does not mend.
@@ -194,7 +179,14 @@ func (f *follower) fillGap(ctx context.Context) error {
 func (r *owner) bounded(ctx context.Context, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, journalPatience, errTipPatience)
 	defer cancel()
-	return read(ctx)
+	r.trouble.Journal.Begin(time.Now(), "applied", r.applied.Load())
+	err := read(ctx)
+	if err != nil {
+		r.trouble.Journal.Fail(err)
+		return err
+	}
+	r.trouble.Journal.End()
+	return nil
 }
 
 // journalPatience bounds how long a follower, or a candidate, works on the journal in one go.

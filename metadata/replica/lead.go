@@ -150,7 +150,13 @@ func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) e
 	body := state.EncodeEntry(entry)
 	began := time.Now()
 	r.in.appending.Store(max(int64(began.Sub(r.in.base)), 1))
+	r.trouble.Journal.Begin(began, "append", entry.Index, "commands", len(entry.Commands))
 	appended, err := r.term.Append(ctx, body)
+	if err == nil || errors.Is(err, journal.ErrFenced) {
+		r.trouble.Journal.End()
+	} else {
+		r.trouble.Journal.Stop() // the error says what is wrong
+	}
 	r.in.appending.Store(0)
 	if errors.Is(err, journal.ErrTooLarge) && len(calls) > 1 {
 		return r.appendEach(ctx, calls)
@@ -222,7 +228,13 @@ func (r *leader) proveTip(ctx context.Context, waiters []*waiter) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, tipPatience, errTipPatience)
 	defer cancel()
+	r.trouble.Journal.Begin(time.Now(), "applied", r.applied.Load())
 	err := r.journal.Tip(ctx, r.applied.Load())
+	if err != nil {
+		r.trouble.Journal.Fail(err)
+	} else {
+		r.trouble.Journal.End()
+	}
 	switch {
 	case err == nil:
 		release(waiters, r.applied.Load(), nil)

@@ -27,6 +27,7 @@ import (
 	"github.com/leat-stream/leat/metadata/replica/history"
 	"github.com/leat-stream/leat/metadata/replica/liveness"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
+	"github.com/leat-stream/leat/metadata/replica/trouble"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -108,9 +109,9 @@ type owner struct {
 	isolated  bool         // when they were last asked, most of the others said nothing
 	images    snapshot.Images
 	snap      *snapshot.Writer
-	reloaded  uint64               // applied index at which a diverged state was last thrown away
-	rest      time.Time            // no candidacy before: the last one could not be carried out
-	said      map[string]time.Time // when each message about lasting trouble was last logged
+	reloaded  uint64    // applied index at which a diverged state was last thrown away
+	rest      time.Time // no candidacy before: the last one could not be carried out
+	trouble   trouble.Set
 }
 
 // inbox is where callers wait for the owner.
@@ -182,23 +183,33 @@ func Open(
 		hub: history.NewChanges(cfg.WatchChanges),
 		net: &network{peers: peers, recent: history.NewEntries(), alive: liveness.NewAgents(), leader: liveness.NewLeader(cfg.Beat)},
 	}
-	r.own = &owner{Replica: r, images: images, said: make(map[string]time.Time)}
+	r.own = &owner{Replica: r, images: images, trouble: trouble.NewSet(log)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
-	err := r.own.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.hub.Jump(r.applied.Load())
-	r.own.locate(false)
-	if peers == nil {
-		err = candidate{r.own}.insist(ctx)
-	} else {
-		err = r.own.catchUp(ctx)
-	}
-	if err != nil {
+	if err := r.own.begin(ctx); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// begin loads the newest state, and takes the lead if there are no peers.
+func (r *owner) begin(ctx context.Context) error {
+	r.trouble.Loading.Begin(time.Now())
+	defer r.trouble.Loading.Stop()
+	err := r.load(ctx)
+	if err != nil {
+		return err
+	}
+	r.hub.Jump(r.applied.Load())
+	r.locate(false)
+	if r.net.peers == nil {
+		err = candidate{r}.insist(ctx)
+	} else {
+		err = r.catchUp(ctx)
+	}
+	if err == nil {
+		r.trouble.Loading.End()
+	}
+	return err
 }
 
 // Leading reports whether this replica leads, as far as it knows.
@@ -227,6 +238,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.own.snap.Run(snapsCtx) })
 	err := r.own.alternate(ctx)
+	r.own.trouble.Stop()
 	r.why = metadata.ErrStopped
 	if err != nil {
 		r.why = err
