@@ -122,7 +122,7 @@ func (s *aside) look(ctx context.Context, now time.Time) time.Duration {
 	v := s.view()
 	others := v.Others()
 	s.note(s.stuck(), now, len(others))
-	s.follow(ctx, v, others)
+	s.follow(ctx, now, v, others)
 	next := time.Hour
 	want := s.away != nil && len(others) > 0
 	if s.said && !want && now.Before(s.until) {
@@ -132,9 +132,10 @@ func (s *aside) look(ctx context.Context, now time.Time) time.Duration {
 		if wait := s.spoke.Add(asideRetry).Sub(now); wait > 0 { // the view may not know yet
 			next = min(next, wait)
 		} else if own, ok := v.Self(); ok {
-			if s.said = own.Aside; want != s.said {
-				s.tell(ctx, want)
-			}
+			s.said = own.Aside
+		}
+		if want != s.said {
+			s.tell(ctx, want)
 		}
 	}
 	if s.away != nil && len(others) > 0 {
@@ -148,11 +149,17 @@ func (s *aside) look(ctx context.Context, now time.Time) time.Duration {
 	return next
 }
 
-// tell tells all agents.
+// tell tells all agents. A failure is heard of after a pause.
 func (s *aside) tell(ctx context.Context, aside bool) {
 	result := make(chan said, 1)
 	s.saying = result
-	s.work.Go(func() { result <- said{aside, s.say(ctx, !aside)} })
+	s.work.Go(func() {
+		err := s.say(ctx, !aside)
+		if err != nil {
+			sleep(ctx, asideRetry)
+		}
+		result <- said{aside, err}
+	})
 }
 
 // note notes whether the bucket answers.
@@ -183,7 +190,7 @@ func (s *aside) stay(now time.Time) time.Duration {
 }
 
 // follow does what the view says.
-func (s *aside) follow(ctx context.Context, v *brokers.View, others []brokers.Broker) {
+func (s *aside) follow(ctx context.Context, now time.Time, v *brokers.View, others []brokers.Broker) {
 	able := 0
 	for _, b := range others {
 		if !b.Leaving {
@@ -194,10 +201,11 @@ func (s *aside) follow(ctx context.Context, v *brokers.View, others []brokers.Br
 		s.hint()
 	}
 	s.able = able
-	switch now := v.Relieved(); {
-	case now == (s.relief != nil):
-	case now:
-		s.times = append(s.times, time.Now())
+	back := s.away == nil && !now.Before(s.until) // what it said was decided too late, and is about to be taken back
+	switch relieved := v.Relieved() && !back; {
+	case relieved == (s.relief != nil):
+	case relieved:
+		s.times = append(s.times, now)
 		s.times = s.times[max(len(s.times)-flapMemory, 0):]
 		why := errAside
 		if s.away != nil {

@@ -154,7 +154,8 @@ type stream struct {
 	longest time.Duration       // without an ack in a partition
 }
 
-const asidePartitions = 12
+// asidePartitions are so many that no agent of three is without one.
+const asidePartitions = 36
 
 func newStream(t *testing.T, topic string, agents []*lined) *stream {
 	t.Helper()
@@ -175,7 +176,7 @@ func newStream(t *testing.T, topic string, agents []*lined) *stream {
 				}
 				s.note(p)
 				select {
-				case <-time.After(20 * time.Millisecond):
+				case <-time.After(50 * time.Millisecond):
 				case <-ctx.Done():
 				}
 			}
