@@ -56,7 +56,7 @@ func parsePolicy(text string) (p policy, err error) {
 			return p, fmt.Errorf("policy: statement %q does not simply allow", s.Sid)
 		}
 		for operator := range maps.Keys(s.Condition) {
-			if operator != "StringLike" && operator != "StringLikeIfExists" {
+			if operator != "StringLike" {
 				return p, fmt.Errorf("policy: statement %q has the condition %s", s.Sid, operator)
 			}
 		}
@@ -72,13 +72,9 @@ func (p policy) allows(action, resource string, context map[string]string) bool 
 }
 
 func (s statement) holds(context map[string]string) bool {
-	for operator, keys := range s.Condition {
+	for _, keys := range s.Condition { // StringLike
 		for key, patterns := range keys {
-			value, there := context[key]
-			if !there && operator == "StringLikeIfExists" {
-				continue
-			}
-			if !there || !patterns.match(value) {
+			if value, there := context[key]; !there || !patterns.match(value) {
 				return false
 			}
 		}
@@ -94,8 +90,7 @@ func (l oneOrMore) match(value string) bool {
 	})
 }
 
-// TestPolicyIsWhatAgentsNeedAndNoMore: nothing outside of the prefix, no deletion of buckets, no other bucket; and a missing object is
-// told from a forbidden one.
+// TestPolicyIsWhatAgentsNeedAndNoMore: nothing outside of the prefix, no deletion of buckets, no other bucket.
 func TestPolicyIsWhatAgentsNeedAndNoMore(t *testing.T) {
 	p, err := readPolicy("bucket", "prefix")
 	if err != nil {
@@ -112,7 +107,7 @@ func TestPolicyIsWhatAgentsNeedAndNoMore(t *testing.T) {
 		{"s3:PutObject", "bucket/prefix/leat/head", nil, true},
 		{"s3:DeleteObject", "bucket/prefix/leat/data/x", nil, true},
 		{"s3:ListBucket", "bucket", prefix("prefix/leat/data/"), true},
-		{"s3:ListBucket", "bucket", nil, true}, // what S3 asks when an object is missing: see the README
+		{"s3:ListBucket", "bucket", nil, false},
 		{"s3:ListBucket", "bucket", prefix("other/"), false},
 		{"s3:ListBucket", "bucket", prefix("prefix"), false},
 		{"s3:ListBucket", "bucket2", prefix("prefix/"), false},
