@@ -215,7 +215,7 @@ func (f *feed) heard(p *position, address string, push Push) error {
 	case push.Term != p.term: // the fence of a newer one is on its way; or this one's has landed, and the upstream does not know yet
 	case direct:
 		return errNotThere
-	case leader.Heard(p.term, time.Now()) >= 0: // an upstream that has just begun may find it yet; this one did
+	case leader.Known(p.term): // an upstream that has just begun may find it yet; this one did
 		leader.Lose(p.term)
 		return errLost
 	}

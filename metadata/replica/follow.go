@@ -79,6 +79,9 @@ func (r *owner) follow(ctx context.Context) (*takeover, error) {
 			}
 			t.answer(false)
 		case <-f.feed.trouble:
+			if time.Since(f.since) < time.Second { // whoever was asked may have known less a moment ago
+				f.next = time.Time{}
+			}
 			stand, err = f.watch(ctx)
 		case <-tick.C:
 			f.probe(ctx, &wg)

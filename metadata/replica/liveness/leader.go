@@ -90,6 +90,13 @@ func (l *Leader) Lost(term uint64) bool {
 	return l.term == term && l.lost
 }
 
+// Known tells whether the leader of term was heard of, or found gone, at any time.
+func (l *Leader) Known(term uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term == term && (l.really || l.lost || l.refused >= term)
+}
+
 // tell wakes those who pass it on. Under mu.
 func (l *Leader) tell() {
 	close(l.news)
