@@ -32,7 +32,7 @@ def server():
         def client(service):
             return boto3.client(
                 service, endpoint_url=url, region_name=REGION, aws_access_key_id="moto", aws_secret_access_key="moto",
-                config=Config(proxies={}, connect_timeout=5, read_timeout=30, retries={"max_attempts": 0},
+                config=Config(proxies={}, connect_timeout=5, read_timeout=120, retries={"max_attempts": 0},
                               s3={"addressing_style": "path"}))
 
         yield client
@@ -45,10 +45,10 @@ def server():
 def _wait(process, url):
     """Returns once the server answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 120
     while True:
         try:
-            opener.open(url + "/moto-api/", timeout=5).close()
+            opener.open(url + "/moto-api/", timeout=30).close()
             return
         except OSError as e:
             if process.poll() is not None or time.monotonic() > ends:

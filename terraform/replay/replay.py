@@ -10,7 +10,6 @@ anything but moto.
 """
 
 import json
-import re
 import sys
 
 import api
@@ -84,11 +83,6 @@ class World:
         if isinstance(value, dict):
             return {k: self.real(v) for k, v in value.items()}
         return value
-
-
-def is_word(value):
-    """Whether a string is one of a mock's, so that nobody set it."""
-    return bool(re.fullmatch("[a-z0-9]{8}", value))
 
 
 def resources(path):

@@ -71,7 +71,7 @@ def lifecycle(w, v):
     rules = []
     for r in v["rule"]:
         expiration = r["expiration"][0]
-        if expiration["days"] or "-" in expiration["date"]:
+        if expiration["days"] or "-" in (expiration["date"] or ""):
             raise AssertionError(f"rule {r['id']} lets objects expire")
         rules.append({
             "ID": r["id"], "Status": r["status"], "Filter": {"Prefix": r["filter"][0]["prefix"]},
