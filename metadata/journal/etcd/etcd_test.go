@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,9 +16,6 @@ import (
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/metadata/journal/journaltest"
-	"github.com/leat-stream/leat/metadata/journal/object"
-	"github.com/leat-stream/leat/objectstore"
-	"github.com/leat-stream/leat/objectstore/mem"
 )
 
 // server is one etcd that all tests share which do not harm it for good, each below a prefix of its own. Tests of this package
@@ -221,53 +217,6 @@ func TestMarkBoundLasts(t *testing.T) {
 	if err := old.MarkBound(own); !errors.Is(err, journal.ErrMismatch) {
 		t.Errorf("another bucket than that of before: %v", err)
 	}
-}
-
-// TestOneOfTwoBucketsIsBound: clusters that find one fresh prefix at the same time do not share it. All agents of one get it, and all
-// of the other are told.
-func TestOneOfTwoBucketsIsBound(t *testing.T) {
-	for round := range 20 {
-		c, keys := config(), must(objectstore.NewKeys("c"))
-		stores := []objectstore.Store{mem.New(), mem.New()}
-		var errs [2][3]error
-		var agents [2][3]*Journal
-		for b := range agents {
-			for a := range agents[b] {
-				agents[b][a] = openTest(t, c)
-			}
-		}
-		var wg sync.WaitGroup
-		for b := range agents {
-			for a, j := range agents[b] {
-				wg.Go(func() { errs[b][a] = object.Bind(testContext(t), stores[b], keys, j) })
-			}
-		}
-		wg.Wait()
-		bound := 0
-		for b := range errs {
-			if errs[b][0] == nil {
-				bound++
-			}
-			for _, err := range errs[b] {
-				if (err == nil) != (errs[b][0] == nil) || err != nil && !errors.Is(err, journal.ErrMismatch) {
-					t.Fatalf("round %d: agents of bucket %d: %v", round, b, errs[b])
-				}
-			}
-			if again := object.Bind(testContext(t), stores[b], keys, openTest(t, c)); (again == nil) != (errs[b][0] == nil) {
-				t.Fatalf("round %d: bucket %d, later: %v", round, b, again)
-			}
-		}
-		if bound != 1 {
-			t.Fatalf("round %d: %d buckets are bound to one journal: %v", round, bound, errs)
-		}
-	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func TestPrefixIsNobodyElses(t *testing.T) {

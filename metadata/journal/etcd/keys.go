@@ -14,7 +14,7 @@ import (
 //
 //	PREFIX/head                    an encoded head; replaced by Trim
 //	PREFIX/tip                     index and term of the newest entry; replaced by every append
-//	PREFIX/bound                   "1" once the bucket's head names this journal
+//	PREFIX/bound                   id of the bucket whose head names this journal; put once, if it is not there
 //	PREFIX/entry/INDEX             an encoded entry, or a stub if it is too large
 //	PREFIX/part/INDEX/ID/NUMBER    a part of that encoded entry; ID is in the stub
 //
