@@ -80,7 +80,7 @@ func (c composition) agents() (names []string) {
 }
 
 // exactly matches an image that is named by registry, repository and a tag that is not moved to another release.
-var exactly = regexp.MustCompile(`^[a-z0-9.]+\.[a-z]+/[a-z0-9/-]+:[A-Za-z]*\.?\d[\w.-]*(@sha256:[0-9a-f]{64})?$`)
+var exactly = regexp.MustCompile(`^[a-z0-9.]+\.[a-z]+/[a-z0-9/-]+:(\d+\.\d+\.\d+|RELEASE\.\d{4}-)[\w.-]*(@sha256:[0-9a-f]{64})?$`)
 
 func TestComposeGivesNobodyMoreThanItNeeds(t *testing.T) {
 	c := readCompose(t, "compose.yaml")
