@@ -18,6 +18,7 @@ type assembly struct {
 	budget     int64 // bytes of out at most,
 	atLeastOne bool  // but the first batch is answered even if it is larger
 	out        gathering
+	count      int64    // records in out
 	parts      [][]byte // of one batch; kept to be used again
 }
 
@@ -80,6 +81,7 @@ func (a *assembly) finish(b []byte, base int64) error {
 		return fmt.Errorf("%w: checksum of the batch at offset %d does not fit", ErrStorage, base)
 	}
 	batch.Patch(b, base, leaderEpoch)
+	a.count += int64(v.Count())
 	a.out.copy(b)
 	header := len(b)
 	for _, part := range a.parts {

@@ -49,6 +49,7 @@ type Got struct {
 	Watermark int64
 	Aborted   []state.AbortedTxn
 	Records   Records
+	Count     int64 // records in Records
 }
 
 // The errors of a fetch, each for one partition.
@@ -62,6 +63,11 @@ var (
 // Metadata is the part of metadata.Service that reading needs.
 type Metadata interface {
 	Ask(ctx context.Context, f metadata.Freshness, read func(state.Reader)) error
+}
+
+// Topics is told what was answered, once for each partition of a fetch.
+type Topics interface {
+	Fetched(topic state.UUID, records, bytes int64)
 }
 
 // Config bounds the read path of one agent.
@@ -94,6 +100,7 @@ type Fetcher struct {
 	waiting *Waiters
 	log     *slog.Logger
 	metrics *metrics
+	topics  Topics
 }
 
 // Deps is what a Fetcher works on.
@@ -102,6 +109,7 @@ type Deps struct {
 	Chunks   Chunks
 	Keys     objectstore.Keys
 	Waiters  *Waiters // fed by its own Run
+	Topics   Topics   // nil: nobody wants to know
 	Log      *slog.Logger
 	Register prometheus.Registerer
 }
@@ -113,6 +121,7 @@ func New(cfg Config, d Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, meta: d.Metadata, chunks: d.Chunks, keys: d.Keys, waiting: d.Waiters, log: d.Log, metrics: newMetrics(d.Register, d.Waiters),
+		topics: d.Topics,
 	}, nil
 }
 
@@ -125,24 +134,42 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 	}
 	req.MaxBytes = min(req.MaxBytes, f.cfg.MaxBytes)
 	plans := f.await(ctx, req)
+	located := time.Now()
 	got := f.readAll(ctx, req, plans)
-	var bytes int64
+	f.count(req, got, began, located)
+	return got
+}
+
+// count tells what was answered by a fetch that began then, and had its plans at located.
+func (f *Fetcher) count(req Request, got []Got, began, located time.Time) {
+	var records, bytes int64
 	for i := range got {
-		bytes += got[i].Records.Size()
+		size := got[i].Records.Size()
+		records += got[i].Count
+		bytes += size
+		if f.topics != nil && size > 0 {
+			f.topics.Fetched(req.Partitions[i].TP.Topic, got[i].Count, size)
+		}
 	}
+	f.metrics.records.Add(float64(records))
 	f.metrics.bytes.Add(float64(bytes))
 	if bytes > 0 {
-		f.metrics.seconds.Observe(time.Since(began).Seconds())
+		now := time.Now()
+		f.metrics.seconds.Observe(now.Sub(began).Seconds())
+		f.metrics.read.Observe(now.Sub(located).Seconds())
 	}
-	return got
 }
 
 // await locates until there is enough to answer, sleeping between the changes of the wanted partitions.
 func (f *Fetcher) await(ctx context.Context, req Request) []plan {
+	began := time.Now()
 	plans, enough := f.locate(ctx, req)
+	located := time.Now()
+	f.metrics.locate.Observe(located.Sub(began).Seconds())
 	if enough || req.MaxWait <= 0 {
 		return plans
 	}
+	defer func() { f.metrics.wait.Observe(time.Since(located).Seconds()) }()
 	timer := time.NewTimer(min(req.MaxWait, f.cfg.MaxWait))
 	defer timer.Stop()
 	wake, leave := f.waiting.join(req.Partitions)

@@ -90,7 +90,7 @@ func failed(err error) Got { return Got{Err: err, LogStart: -1, Stable: -1, Wate
 // readInto reads one partition. An object that is gone is looked for once more at a fresh index (R4): it may have been
 // merged away since the plan was made.
 func (f *Fetcher) readInto(ctx context.Context, s share, p *plan, got *Got) {
-	records, err := f.read(ctx, p, s.want, s.budget, s.atLeastOne)
+	records, count, err := f.read(ctx, p, s.want, s.budget, s.atLeastOne)
 	if errors.Is(err, objectstore.ErrNotFound) && len(records) == 0 {
 		var again plan
 		if askErr := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) { again = locateOne(r, s.request, s.want) }); askErr != nil {
@@ -102,9 +102,9 @@ func (f *Fetcher) readInto(ctx context.Context, s share, p *plan, got *Got) {
 		}
 		*p = again
 		got.LogStart, got.Stable, got.Watermark, got.Aborted = p.view.LogStart, p.view.Stable, p.view.Watermark, p.view.Aborted
-		records, err = f.read(ctx, p, s.want, s.budget, s.atLeastOne)
+		records, count, err = f.read(ctx, p, s.want, s.budget, s.atLeastOne)
 	}
-	got.Records = records
+	got.Records, got.Count = records, count
 	if err == nil || len(records) > 0 {
 		return // what was read is good; the error comes back when the consumer asks for the rest
 	}
@@ -116,7 +116,7 @@ func (f *Fetcher) unreadable(ctx context.Context, tp state.TopicPartition, offse
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	f.metrics.failures.Inc()
+	f.metrics.failures[causeOf(err)].Inc()
 	f.log.Error("the bucket does not give what the metadata names",
 		"topic", tp.Topic, "partition", tp.Partition, "offset", offset, "error", err)
 	if errors.Is(err, ErrStorage) {
@@ -125,8 +125,8 @@ func (f *Fetcher) unreadable(ctx context.Context, tp state.TopicPartition, offse
 	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
-// read answers whole batches from the wanted offset on.
-func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool) (Records, error) {
+// read answers whole batches from the wanted offset on, and how many records they hold.
+func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool) (Records, int64, error) {
 	class := cache.Backfill
 	if n := len(p.view.Extents); n > 0 && p.view.Extents[n-1].Last+1 >= p.view.Watermark {
 		class = cache.Tail // this fetch reaches the end of the log
@@ -141,13 +141,13 @@ func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, at
 		}), extent: e, class: class}
 		full, err := a.add(&c)
 		if err != nil {
-			return a.out.records, fmt.Errorf("object %s, offsets %d to %d: %w", c.key, e.Base, e.Last, err)
+			return a.out.records, a.count, fmt.Errorf("object %s, offsets %d to %d: %w", c.key, e.Base, e.Last, err)
 		}
 		if full {
 			break
 		}
 	}
-	return a.out.records, nil
+	return a.out.records, a.count, nil
 }
 
 // window is how much of an extent a cursor asks the cache for at once, bytes.

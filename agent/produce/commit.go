@@ -89,14 +89,15 @@ var errMalformed = errors.New("the metadata refused object")
 // propose asks the metadata for offsets.
 func (p *Producer) propose(ctx context.Context, objects []*object) ([]state.Result, error) {
 	ops := make([]state.Op, len(objects))
+	began := time.Now()
 	for i, o := range objects {
 		if o.err != nil {
 			ops[i] = state.SkipObject{}
 			continue
 		}
+		p.metrics.queueSeconds.Observe(began.Sub(o.stored).Seconds())
 		ops[i] = state.CommitObject{Attempt: o.name.Attempt, Size: o.body.Size(), Runs: o.runs}
 	}
-	began := time.Now()
 	results, err := p.session.DoObjects(ctx, objects[0].name.Number, ops...)
 	if err != nil {
 		return nil, fmt.Errorf("commit objects %d to %d: %w", objects[0].name.Number, objects[len(objects)-1].name.Number, err)
@@ -107,7 +108,17 @@ func (p *Producer) propose(ctx context.Context, objects []*object) ([]state.Resu
 
 func (p *Producer) acknowledge(o *object, results []state.BatchResult) {
 	now := time.Now()
+	var records, bytes int64 // of the topic of the item before
+	tell := func(topic state.UUID) {
+		if p.topics != nil && records > 0 {
+			p.topics.Produced(topic, records, bytes)
+		}
+		records, bytes = 0, 0
+	}
 	for i, it := range o.items {
+		if i > 0 && it.tp.Topic != o.items[i-1].tp.Topic {
+			tell(o.items[i-1].tp.Topic)
+		}
 		r := results[i]
 		outcome := Outcome{Code: r.Code, Base: r.Base, LogStart: r.LogStart, AppendTime: it.appendTime}
 		if r.Code != state.CodeOK {
@@ -118,10 +129,13 @@ func (p *Producer) acknowledge(o *object, results []state.BatchResult) {
 		if r.Code == state.CodeOK && !r.Duplicate {
 			p.metrics.records.Add(float64(it.batch.Count))
 			p.metrics.bytes.Add(float64(len(it.bytes)))
+			records += int64(it.batch.Count)
+			bytes += int64(len(it.bytes))
 		} else if r.Code != state.CodeOK {
 			p.metrics.refused.Inc()
 		}
 	}
+	tell(o.items[len(o.items)-1].tp.Topic)
 	p.metrics.objects.Inc()
 	p.buf.release(o.items)
 }

@@ -96,7 +96,11 @@ func (p *Producer) flush(ctx context.Context, uploads *sync.WaitGroup) {
 			return
 		}
 		number++
-		o := p.seal(number, p.buf.take(p.policy.bytes))
+		items := p.buf.take(p.policy.bytes)
+		if len(items) > 0 { // the oldest first, which seal does not keep to
+			p.metrics.sealSeconds.Observe(time.Since(items[0].at).Seconds())
+		}
+		o := p.seal(number, items)
 		select {
 		case p.sealed <- o:
 		case <-ctx.Done():

@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics of the write path, by stage of the journey.
 type metrics struct {
 	records, bytes, refused, objects, uploadErrors, missing prometheus.Counter
-	uploadSeconds, commitSeconds, ackSeconds, objectBytes   prometheus.Histogram
+	sealSeconds, uploadSeconds, queueSeconds, commitSeconds prometheus.Histogram
+	ackSeconds, objectBytes                                 prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
@@ -22,8 +23,10 @@ func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
 		objects:       counter("leat_produce_objects_total", "Objects committed."),
 		missing:       counter("leat_produce_missing_predecessors_total", "Batches of idempotent producers refused after a wait, because batches before them never came."),
 		uploadErrors:  counter("leat_produce_upload_errors_total", "Failed attempts to store an object."),
+		sealSeconds:   seconds("leat_produce_seal_seconds", "Time from accept until the buffer was sealed, of its oldest batch, in seconds."),
 		uploadSeconds: seconds("leat_produce_upload_seconds", "Time to store one object, with all its attempts, in seconds."),
-		commitSeconds: seconds("leat_produce_commit_seconds", "Time to commit stored objects, in seconds."),
+		queueSeconds:  seconds("leat_produce_queue_seconds", "Time that a stored object waited for those before it, and for the commit under way, in seconds."),
+		commitSeconds: seconds("leat_produce_commit_seconds", "Time to commit stored objects, until this agent has applied that, in seconds."),
 		ackSeconds:    seconds("leat_produce_ack_seconds", "Time from accept to acknowledgement of a batch, in seconds."),
 		objectBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "leat_produce_object_bytes", Help: "Size of stored objects in bytes.", Buckets: prometheus.ExponentialBuckets(1<<10, 4, 9),
@@ -31,10 +34,13 @@ func newMetrics(reg prometheus.Registerer, buf *buffer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.records, m.bytes, m.refused, m.objects, m.uploadErrors, m.missing,
-			m.uploadSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes,
+			m.sealSeconds, m.uploadSeconds, m.queueSeconds, m.commitSeconds, m.ackSeconds, m.objectBytes,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "leat_produce_buffered_bytes", Help: "Bytes of record batches between accept and acknowledgement.",
 			}, buf.heldBytes),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "leat_produce_buffered_limit_bytes", Help: "Bytes of record batches between accept and acknowledgement at most: then connections are left unread.",
+			}, func() float64 { return float64(buf.limit) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "leat_produce_early_batches", Help: "Batches of idempotent producers that wait for their predecessors.",
 			}, func() float64 { return float64(buf.lobby.n.Load()) }),

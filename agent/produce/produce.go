@@ -49,6 +49,11 @@ type Recent interface {
 	Put(key string, parts [][]byte)
 }
 
+// Topics is told what was acknowledged, duplicates not counted, once for each topic of an object.
+type Topics interface {
+	Produced(topic state.UUID, records, bytes int64)
+}
+
 // Producer is the write path of one agent.
 //
 // Who owns what: buf has its own lock. numbers (of objects) are given by the flusher alone; sealed is filled by the flusher
@@ -62,6 +67,7 @@ type Producer struct {
 	recent  Recent
 	cluster [16]byte
 	metrics *metrics
+	topics  Topics
 
 	halt   halt
 	buf    *buffer
@@ -78,6 +84,7 @@ type Deps struct {
 	Keys     objectstore.Keys
 	Cluster  [16]byte // the cluster's id, written into every object
 	Recent   Recent
+	Topics   Topics // nil: nobody wants to know
 	Log      *slog.Logger
 	Register prometheus.Registerer
 }
@@ -92,8 +99,8 @@ func New(cfg Config, d Deps) (*Producer, error) {
 	buf.lobby.wait, buf.refused = cfg.PredecessorWait, metrics.refused.Inc
 	return &Producer{
 		cfg: cfg, log: d.Log, session: d.Session, store: d.Store, keys: d.Keys, recent: d.Recent, cluster: d.Cluster,
-		metrics: metrics,
-		buf:     buf, policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
+		metrics: metrics, topics: d.Topics,
+		buf: buf, policy: newPolicy(cfg), slots: make(chan struct{}, cfg.Uploads),
 		ended: make(chan struct{}, 1), sealed: make(chan *object, cfg.SealedObjects),
 	}, nil
 }

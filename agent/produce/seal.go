@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/leat-stream/leat/metadata/state"
 	"github.com/leat-stream/leat/objectstore"
@@ -19,6 +20,7 @@ type object struct {
 	runs  []state.Run
 
 	uploaded chan struct{} // closed when stored, or given up with err
+	stored   time.Time     // when, if it was
 	err      error
 }
 

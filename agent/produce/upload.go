@@ -46,7 +46,8 @@ func (p *Producer) upload(ctx context.Context, o *object) {
 		stop()
 		if err == nil {
 			p.recent.Put(key, o.body.Parts())
-			p.metrics.uploadSeconds.Observe(time.Since(began).Seconds())
+			o.stored = time.Now()
+			p.metrics.uploadSeconds.Observe(o.stored.Sub(began).Seconds())
 			p.metrics.objectBytes.Observe(float64(o.body.Size()))
 			return
 		}

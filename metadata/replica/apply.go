@@ -115,6 +115,7 @@ func (r *owner) apply(entry state.Entry) ([]state.Result, []state.Change, error)
 	}
 	r.applied.Store(entry.Index)
 	r.metrics.applied.Set(float64(entry.Index))
+	r.metrics.heard(entry.Index)
 	return results, changes, nil
 }
 

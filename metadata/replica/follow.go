@@ -149,6 +149,7 @@ func (f *follower) leave() {
 func (f *follower) pushed(ctx context.Context, p Push) error {
 	r := f.r
 	next := r.applied.Load() + 1
+	r.metrics.heard(p.Applied)
 	switch {
 	case p.Missing && p.Applied >= next:
 		f.behind = max(f.behind, p.Applied)

@@ -17,6 +17,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "leat_metadata_snapshot_index", Help: "Journal index of the newest snapshot that this agent published or loaded.",
 		}),
 	}
+	for _, outcome := range []string{"published", "superseded", "dropped", "failed"} {
+		m.snapshots.WithLabelValues(outcome)
+	}
 	if reg != nil {
 		reg.MustRegister(m.snapshots, m.snapIndex)
 	}
