@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/leat-stream/leat/agent"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
 	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
@@ -126,17 +128,23 @@ type lined struct {
 func (a *lined) aside() bool   { return a.metric("leat_agent_aside") == 1 }
 func (a *lined) leading() bool { return a.metric("leat_metadata_leading") == 1 }
 
-// threeLined starts three agents on one bucket. They know each other.
+// threeLined starts three agents on one bucket.
 func threeLined(t *testing.T, server *minioproc.Server, place, journal string) []*lined {
 	t.Helper()
-	var all []*lined
-	for range 3 {
+	return startLined(t, 3, server, place, journal, func(*agent.Config) {})
+}
+
+// startLined starts agents on one bucket. They know each other.
+func startLined(t *testing.T, n int, server *minioproc.Server, place, journal string, change func(*agent.Config)) (all []*lined) {
+	t.Helper()
+	for range n {
 		l := newLine(t, server.Address)
 		cfg := config(strings.ReplaceAll(server.MinioURL(place), server.Address, l.listener.Addr().String()), journal)
+		change(&cfg)
 		all = append(all, &lined{start(t, cfg), l})
 	}
 	for _, a := range all {
-		eventually(t, "all agents know each other", func() bool { return a.metric("leat_agents_alive") == 3 })
+		eventually(t, "all agents know each other", func() bool { return a.metric("leat_agents_alive") == float64(n) })
 	}
 	return all
 }
@@ -391,5 +399,35 @@ func TestABucketThatIsAwayForAllMovesNobodyForLong(t *testing.T) {
 			}
 			s.check("events", agents[1])
 		})
+	}
+}
+
+// TestBehindOneAddressConnectionsEndWhileAside: nobody can tell these clients where to go, but their next connection may land elsewhere.
+func TestBehindOneAddressConnectionsEndWhileAside(t *testing.T) {
+	agents := startLined(t, 2, miniotest.Start(t), "shared", "bucket:", func(c *agent.Config) {
+		c.Wire.Listeners[0].Advertised, c.Wire.Listeners[0].Shared = "balancer.example.org:9092", true
+	})
+	one := oneOf(t, agents, false)
+	one.topic("events", 1)
+	waits, idles := one.dial(), one.dial()
+	for _, c := range []*conn{waits, idles} {
+		if p := c.produce("events", oneBatch(t, 1)); p.ErrorCode != 0 {
+			t.Fatal(p)
+		}
+	}
+	one.line.set(cut)
+	if p := waits.produce("events", oneBatch(t, 1)); p.ErrorCode != kerr.KafkaStorageError.Code {
+		t.Error(p)
+	}
+	if !one.aside() {
+		t.Error("it gave a batch up for another reason")
+	}
+	waits.closed()
+	idles.closed()
+	one.line.set(whole)
+	eventually(t, "it comes back", func() bool { return !one.aside() })
+	again := one.dial()
+	if !steady(func() bool { return again.produce("events", oneBatch(t, 1)).ErrorCode == 0 }) {
+		t.Error("it does not serve again")
 	}
 }
