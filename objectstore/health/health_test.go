@@ -3,7 +3,6 @@ package health_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -30,7 +29,7 @@ type moody struct {
 	*mem.Store
 	mu    sync.Mutex
 	is    mood
-	after mood // the request was carried out
+	lost  bool // puts are carried out, and their answers lost
 	count map[string]int
 }
 
@@ -38,6 +37,12 @@ func (m *moody) set(is mood) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.is = is
+}
+
+func (m *moody) lose(answers bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost = answers
 }
 
 func (m *moody) meet(ctx context.Context, op string, size int64) error {
@@ -69,8 +74,11 @@ func (m *moody) Put(ctx context.Context, key string, body objectstore.Body, c ob
 		return "", err
 	}
 	v, err := m.Store.Put(ctx, key, body, c)
-	if m.after != nil && err == nil {
-		err = m.after(ctx, "put", body.Size())
+	m.mu.Lock()
+	lost := m.lost
+	m.mu.Unlock()
+	if lost && err == nil {
+		return "", errAnswerLost
 	}
 	return v, err
 }
@@ -177,7 +185,10 @@ func (b *bed) left() (keys []string) {
 	return keys
 }
 
-var errAway = errors.New("connection refused")
+var (
+	errAway       = errors.New("connection refused")
+	errAnswerLost = errors.New("answer lost")
+)
 
 func refuse(context.Context, string, int64) error { return errAway }
 
@@ -339,11 +350,11 @@ func TestASignOfLifeHurriesTheNextProbe(t *testing.T) {
 // TestAProbeWhoseAnswerGotLostIsNoTrouble: the object is there, so that its name cannot be used again, and is deleted.
 func TestAProbeWhoseAnswerGotLostIsNoTrouble(t *testing.T) {
 	within(t, func(b *bed) {
-		b.inner.after = func(context.Context, string, int64) error { return fmt.Errorf("answer lost") }
+		b.inner.lose(true)
 		b.keep(4*time.Second, 100*time.Millisecond, func() { _ = b.put(1) })
 		b.stuckWithin(time.Second, true)
 		time.Sleep(2 * time.Second)
-		b.inner.after = nil
+		b.inner.lose(false)
 		b.stuckWithin(10*time.Second, false)
 		time.Sleep(time.Second)
 		if left := b.left(); len(left) > 0 {
