@@ -34,6 +34,11 @@ def takes(container, leat):
         asked = _run(leat, *(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{s.getsockname()[1]}", a) for a in check))
     same((kind, asked.returncode, "refused" in asked.stderr), ("CMD", 1, True), f"health check: {asked.stderr}")
 
+    # agent/drain.go bounds how long an agent takes to stop.
+    drain = re.search(r"^\s*endTime\s*= (\d+) \* time\.Second", (ROOT / "agent/drain.go").read_text(encoding="utf-8"), re.M)
+    if not drain or container["stopTimeout"] < int(drain[1]) + 5:
+        raise SystemExit(f"stopTimeout {container['stopTimeout']} is not well above endTime in agent/drain.go")
+
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     for line in (f'ENTRYPOINT ["{binary}"]', f"USER {container['user']}"):
         if line not in dockerfile.splitlines():
