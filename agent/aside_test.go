@@ -136,6 +136,12 @@ func (g *stage) cut(away bool) {
 	g.stuckChanged = make(chan struct{})
 }
 
+func (g *stage) counts() (asked, yields, hints int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asked, g.yields, g.hints
+}
+
 // expect compares what was said (aside +, back -) and what came of it, after everything has come to rest for a while.
 func (g *stage) expect(what string, after time.Duration, said, relief string) {
 	g.t.Helper()
@@ -168,7 +174,7 @@ func TestAnAgentAloneStaysWhereItIs(t *testing.T) {
 	onStage(t, 0, func(g *stage) {
 		g.cut(true)
 		g.expect("cut", time.Hour, "", "")
-		if g.yields > 0 {
+		if _, yields, _ := g.counts(); yields > 0 {
 			t.Error("there is nobody to yield to")
 		}
 	})
@@ -180,8 +186,8 @@ func TestItStepsAsideOnceAndComesBackOnce(t *testing.T) {
 		g.cut(true)
 		g.expect("cut", 0, "+", "+")
 		g.expect("still cut", time.Hour, "+", "+")
-		if g.asked != 1 || g.yields < 3000 { // it may come to lead once more
-			t.Errorf("asked %d times to be replaced, looked %d times", g.asked, g.yields)
+		if asked, yields, _ := g.counts(); asked != 1 || yields < 3000 { // it may come to lead once more
+			t.Errorf("asked %d times to be replaced, looked %d times", asked, yields)
 		}
 		g.cut(false)
 		g.expect("back", 0, "+-", "+-")
@@ -200,8 +206,8 @@ func TestWhereAllStepAsideNobodyIsRelieved(t *testing.T) {
 		g.expect("cut", time.Minute, "+", "")
 		g.set(1, false)
 		g.expect("another is back", time.Minute, "+", "+")
-		if g.hints != 1 {
-			t.Errorf("%d hints that the bucket may be back", g.hints)
+		if _, _, hints := g.counts(); hints != 1 {
+			t.Errorf("%d hints that the bucket may be back", hints)
 		}
 		g.cut(false)
 		g.expect("back", time.Minute, "+-", "+-")
@@ -266,7 +272,7 @@ func TestABucketThatComesAndGoesMovesNobodyOften(t *testing.T) {
 		}
 		g.cut(false)
 		time.Sleep(2 * time.Minute)
-		if g.agents[0].Aside {
+		if own, _ := g.s.view().Self(); own.Aside {
 			t.Error("it did not come back")
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,7 +92,7 @@ type bed struct {
 	keys  objectstore.Keys
 	reg   *prometheus.Registry
 	began time.Time
-	n     uint64
+	n     atomic.Uint64
 }
 
 func within(t *testing.T, run func(b *bed)) {
@@ -116,8 +117,7 @@ func within(t *testing.T, run func(b *bed)) {
 func (b *bed) put(size int) error {
 	ctx, stop := context.WithTimeout(b.t.Context(), 10*time.Second)
 	defer stop()
-	b.n++
-	_, err := b.Put(ctx, b.keys.Journal(b.n), objectstore.NewBody(make([]byte, size)), objectstore.IfAbsent())
+	_, err := b.Put(ctx, b.keys.Journal(b.n.Add(1)), objectstore.NewBody(make([]byte, size)), objectstore.IfAbsent())
 	return err
 }
 
