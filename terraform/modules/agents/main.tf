@@ -29,7 +29,6 @@ resource "aws_ecs_cluster" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  #checkov:skip=CKV_AWS_158: log_kms_key_arn gives it a key of the caller's
   #checkov:skip=CKV_AWS_338: how long is the caller's choice
   name              = local.log_group
   retention_in_days = var.log_days

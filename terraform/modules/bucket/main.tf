@@ -16,9 +16,7 @@ data "aws_partition" "current" {}
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18: access logs would be an object for every few requests of a service that makes many; CloudTrail data events can be had without this bucket's help
   #checkov:skip=CKV_AWS_144: replication to another region copies object by object, so the copy of the journal and the copy of the data it names would not be of one moment
-  #checkov:skip=CKV_AWS_145: SSE-S3 is the default that costs nothing; kms_key_arn gives SSE-KMS
   #checkov:skip=CKV2_AWS_62: nobody is to act on single objects
-  #checkov:skip=CKV_AWS_21: versioning is on unless the caller says no; this check does not see through count
   bucket        = var.name
   force_destroy = var.force_destroy
   tags          = var.tags

@@ -7,7 +7,6 @@ locals {
 data "aws_caller_identity" "current" {}
 
 resource "aws_cloudwatch_log_group" "flow" {
-  #checkov:skip=CKV_AWS_158: kms_key_arn gives it a key of the caller's
   #checkov:skip=CKV_AWS_338: how long is the caller's choice
   count             = var.flow_log_days == null ? 0 : 1
   name              = local.flow_log_name

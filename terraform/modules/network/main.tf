@@ -8,7 +8,6 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 resource "aws_vpc" "this" {
-  #checkov:skip=CKV2_AWS_11: flow_log_days turns the flow log on; it costs by the byte and is the caller's choice
   cidr_block           = var.cidr
   enable_dns_support   = true
   enable_dns_hostnames = true # or the interface endpoints' private names do not resolve
