@@ -18,9 +18,11 @@ import (
 	"github.com/leat-stream/leat/agent/chunks"
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/group"
+	"github.com/leat-stream/leat/agent/group/lag"
 	"github.com/leat-stream/leat/agent/peer"
 	"github.com/leat-stream/leat/agent/produce"
 	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/traffic"
 	"github.com/leat-stream/leat/agent/upkeep"
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/cache"
@@ -32,7 +34,7 @@ import (
 // Agent is one running agent. Open makes it, Run runs it, once.
 type Agent struct {
 	cfg Config
-	log *slog.Logger
+	log *slog.Logger // names agent and session in every line
 
 	server   *wire.Server
 	vigil    *vigil // in front of the handlers
@@ -57,7 +59,9 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: log, waiters: fetch.NewWaiters(), vigil: &vigil{}}
+	a := &Agent{cfg: cfg, waiters: fetch.NewWaiters(), vigil: &vigil{}}
+	a.cfg.Process.session = newID()
+	a.log = cfg.named(log).With("session", a.cfg.Process.session.String())
 	if err := a.build(ctx); err != nil {
 		a.close()
 		return nil, err
@@ -99,7 +103,7 @@ func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer) error {
 	}
 	cfg := replica.Default()
 	cfg.SnapshotBytes, cfg.Zone = a.cfg.SnapshotBytes, a.cfg.Wire.Zone
-	cfg.Leader = state.LeaderInfo{Session: newID(), Agent: a.cfg.agentName(), Address: a.others.address}
+	cfg.Leader = state.LeaderInfo{Session: a.cfg.Process.session, Agent: a.cfg.agentName(), Address: a.others.address}
 	start := a.web.starting
 	start.does(startReads)
 	journal, images := start.journal(a.ground.journal), start.images(a.ground.images)
@@ -131,18 +135,21 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 		return err
 	}
 	a.others.view.Store(known)
+	flow := traffic.New(a.topicName)
+	reg.MustRegister(flow, led{a})
+	a.figures(reg)
 	catalog, err := topics.New(a.cfg.Topics, a.session)
 	if err != nil {
 		return err
 	}
 	if a.producer, err = produce.New(a.cfg.Produce, produce.Deps{
 		Session: a.session, Store: a.ground.store, Keys: a.ground.keys, Cluster: a.ground.cluster, Recent: a.cache,
-		Log: a.log, Register: reg,
+		Topics: flow, Log: a.log, Register: reg,
 	}); err != nil {
 		return err
 	}
 	fetcher, err := fetch.New(a.cfg.Fetch, fetch.Deps{
-		Metadata: a.replica, Chunks: a.cache, Keys: a.ground.keys, Waiters: a.waiters, Log: a.log, Register: reg,
+		Metadata: a.replica, Chunks: a.cache, Keys: a.ground.keys, Waiters: a.waiters, Topics: flow, Log: a.log, Register: reg,
 	})
 	if err != nil {
 		return err
@@ -157,6 +164,7 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 		Brokers: known, Shared: a.server.Shared, Forward: a.others.forwarder(a.session.ID()), Nudges: api.NewNudges(api.Default(), reg),
 	})
 	a.vigil.Handler = server
+	reg.MustRegister(lag.Collector{Ask: a.replica.Ask, Mine: a.others.coordinates})
 	a.others.aside = newAside(a.asideDeps(known))
 	return a.answerPeers(server, reg)
 }

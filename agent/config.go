@@ -18,6 +18,7 @@ import (
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata/replica"
+	"github.com/leat-stream/leat/metadata/state"
 )
 
 // Config is everything an agent can be told. cmd/leat fills it from flags, environment and file; what a part of the agent
@@ -40,7 +41,15 @@ type Config struct {
 	Group   group.Config
 	Upkeep  upkeep.Config
 
-	earlier int // lives of this process before, see Live
+	Process Process
+}
+
+// Process is what this process tells of itself.
+type Process struct {
+	Version string // of the build, "" if that is unknown
+
+	earlier int        // lives before this one, see Live
+	session state.UUID // of the present life
 }
 
 // autoHTTP is usualHTTP, or a free port if another agent of this machine has that.

@@ -50,12 +50,18 @@ func config(store, journal string) agent.Config {
 // start opens and runs an agent.
 func start(t *testing.T, cfg agent.Config) *running {
 	t.Helper()
-	r := &running{t: t, logs: &logs{}}
-	a, err := agent.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	text := &logs{}
+	a, err := agent.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(text, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr, r.http = a.Addr("default"), a.HTTPAddr()
+	return runs(t, a, text)
+}
+
+// runs runs an agent that logs there.
+func runs(t *testing.T, a *agent.Agent, text *logs) *running {
+	t.Helper()
+	r := &running{t: t, logs: text, addr: a.Addr("default"), http: a.HTTPAddr()}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }() // ends with stop, which the test's end calls

@@ -24,6 +24,7 @@ func TestAnIdleAgentAsksNextToNothing(t *testing.T) {
 		cfg.Store, cfg.Journal = "mem:", "bucket:"
 		cfg.Wire.Listeners = []wire.Listener{{Name: "default", Address: "127.0.0.1:0", Advertised: "127.0.0.1:9092"}}
 		cfg.Cache.MemoryBytes = 48 << 20
+		cfg.Process.session = newID()
 		a := &Agent{cfg: cfg, log: slog.New(slog.DiscardHandler), waiters: fetch.NewWaiters(), vigil: &vigil{}, web: &web{}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var parts sync.WaitGroup

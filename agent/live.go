@@ -25,7 +25,9 @@ const (
 // off, finds its session closed: nothing that it had not acknowledged counts any more, and it begins anew in this process,
 // under a new session and at the same addresses.
 func Live(ctx context.Context, cfg Config, log *slog.Logger) error {
-	a, err := Open(ctx, cfg, log)
+	said := log
+	log = cfg.named(log) // of what is said between two lives
+	a, err := Open(ctx, cfg, said)
 	for short := 0; err == nil; {
 		cfg = a.settled(cfg)
 		began := time.Now()
@@ -45,8 +47,8 @@ func Live(ctx context.Context, cfg Config, log *slog.Logger) error {
 				"peer", a.others.address, "times", short, "pause", pause)
 			sleep(ctx, pause)
 		}
-		cfg.earlier++
-		a, err = reopen(ctx, cfg, log)
+		cfg.Process.earlier++
+		a, err = reopen(ctx, cfg, said)
 	}
 	if ctx.Err() != nil { // told to stop before anything was accepted
 		log.Info("stopped before it served")

@@ -166,6 +166,14 @@ func (c Config) agentName() string {
 	return host + ":" + port
 }
 
+// named is a log whose lines say which agent writes them, if it has a name.
+func (c Config) named(log *slog.Logger) *slog.Logger {
+	if name := c.agentName(); name != "" {
+		return log.With("agent", name)
+	}
+	return log
+}
+
 // peers is the client for the replica; nil without neighbours.
 func (n *neighbours) peers() replica.Peers {
 	if n.client == nil {

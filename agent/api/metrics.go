@@ -9,6 +9,9 @@ func newMetrics(reg prometheus.Registerer) (nudged *prometheus.CounterVec, point
 	pointed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "leat_api_replica_pointers_total", Help: "Partitions of fetches that were answered with the replica in the consumer's zone.",
 	})
+	for _, call := range []string{"Produce", "Fetch"} {
+		nudged.WithLabelValues(call)
+	}
 	if reg != nil {
 		reg.MustRegister(nudged, pointed)
 	}

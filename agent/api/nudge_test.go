@@ -94,8 +94,10 @@ func TestAProducerIsNudgedOnceAndThenServed(t *testing.T) {
 	families, err := n.metrics.Gather()
 	must(t, err)
 	for _, f := range families {
-		if f.GetName() == "leat_api_nudges_total" && f.GetMetric()[0].GetCounter().GetValue() == 4 {
-			return
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "leat_api_nudges_total" && m.GetLabel()[0].GetValue() == "Produce" && m.GetCounter().GetValue() == 4 {
+				return
+			}
 		}
 	}
 	t.Errorf("four nudges are not counted: %v", families)

@@ -79,9 +79,9 @@ func newMetrics(reg prometheus.Registerer, r *Reader) (*metrics, error) {
 
 func newServed(reg prometheus.Registerer) (*served, error) {
 	s := &served{}
-	reads := counters("leat_chunks_served_total", "Reads served to peers.", "class")
+	reads := counters("leat_chunks_served_reads_total", "Reads served to peers.", "class")
 	bytes := counters("leat_chunks_served_bytes_total", "Bytes served to peers.", "class")
-	refused := counters("leat_chunks_served_refused_total", "Reads refused to peers because there were too many, or given up by them.", "class")
+	refused := counters("leat_chunks_refused_reads_total", "Reads refused to peers because there were too many, or given up by them.", "class")
 	resolve(reads, s.reads[:], classNames[:])
 	resolve(bytes, s.bytes[:], classNames[:])
 	resolve(refused, s.refused[:], classNames[:])

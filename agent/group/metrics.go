@@ -14,7 +14,7 @@ func newMetrics(reg prometheus.Registerer, held func() float64) *metrics {
 		return c
 	}
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "leat_group_held", Help: "Consumer groups that this agent holds in memory.",
+		Name: "leat_groups_held", Help: "Consumer groups that this agent holds in memory.",
 	}, held))
 	return &metrics{
 		rebalances: counter("leat_group_rebalances_total", "Generations of consumer groups that were begun."),

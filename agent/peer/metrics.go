@@ -34,6 +34,9 @@ func newMetrics(reg prometheus.Registerer, side string) (*metrics, error) {
 			Name: "leat_peer_connections_rejected_total", Help: "Connections closed before anything was answered, by reason.", ConstLabels: labels,
 		}, []string{"reason"}),
 	}
+	for _, reason := range []string{rejectedHandshake, rejectedLimit} {
+		m.rejected.WithLabelValues(reason)
+	}
 	if reg == nil {
 		return m, nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 
@@ -13,6 +14,17 @@ import (
 // levels of --log-level.
 var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
+
+// formats of --log-format.
+var formats = map[string]func(io.Writer, *slog.HandlerOptions) slog.Handler{
+	"text": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) },
+	"json": func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) },
+}
+
+// logger is the log that the options, which are valid, ask for.
+func logger(o *options, w io.Writer) *slog.Logger {
+	return slog.New(formats[o.logFormat](w, &slog.HandlerOptions{Level: levels[o.logLevel]}))
 }
 
 func agentCommand() *cobra.Command {
@@ -33,6 +45,5 @@ func agentCommand() *cobra.Command {
 }
 
 func runAgent(ctx context.Context, o *options) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: levels[o.logLevel]}))
-	return agent.Live(ctx, o.agent, log)
+	return agent.Live(ctx, o.agent, logger(o, os.Stderr))
 }

@@ -30,8 +30,9 @@ type setting struct {
 
 // options is everything that settings fill.
 type options struct {
-	agent    agent.Config
-	logLevel string
+	agent     agent.Config
+	logLevel  string
+	logFormat string
 
 	listen, advertise []string // put together by finish
 }
@@ -91,11 +92,13 @@ var settings = []setting{
 		})},
 	{name: "log-level", usage: "debug, info, warn or error",
 		value: func(o *options) string { return o.logLevel }, set: one(func(o *options, v string) error { o.logLevel = v; return nil })},
+	{name: "log-format", usage: "text (key=value) or json, one line each, on standard error",
+		value: func(o *options) string { return o.logFormat }, set: one(func(o *options, v string) error { o.logFormat = v; return nil })},
 }
 
 // defaults is what an agent does that is told nothing: everything below ./leat-data.
 func defaults() *options {
-	o := &options{agent: agent.Default(), logLevel: "info", listen: []string{"127.0.0.1:9092"}}
+	o := &options{agent: agent.Default(), logLevel: "info", logFormat: "text", listen: []string{"127.0.0.1:9092"}}
 	dir, err := filepath.Abs("leat-data/bucket")
 	if err != nil {
 		dir = "/var/lib/leat/bucket"
@@ -103,6 +106,7 @@ func defaults() *options {
 	o.agent.Store = (&url.URL{Scheme: "file", Path: dir}).String()
 	o.agent.Produce.EarlyPuts = autoPuts
 	o.agent.Wire.MaxAge = autoAge
+	o.agent.Process.Version = version()
 	return o
 }
 
@@ -288,6 +292,9 @@ func (o *options) finish() error {
 	}
 	if _, ok := levels[o.logLevel]; !ok {
 		return fmt.Errorf("log-level %q: want debug, info, warn or error", o.logLevel)
+	}
+	if _, ok := formats[o.logFormat]; !ok {
+		return fmt.Errorf("log-format %q: want text or json", o.logFormat)
 	}
 	return o.listeners()
 }

@@ -94,7 +94,7 @@ func (r *owner) fenced(own bool) {
 	r.locate(false)
 	r.metrics.terms.Inc()
 	if p := r.at.Load(); r.running && !own {
-		r.log.Info("metadata leader", "agent", p.leader.Agent, "address", p.leader.Address, "since", p.term)
+		r.log.Info("metadata leader", "leader", p.leader.Agent, "address", p.leader.Address, "since", p.term)
 	}
 }
 

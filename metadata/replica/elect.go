@@ -69,7 +69,7 @@ func (f *follower) suspect(p *position, now time.Time, why suspicion) {
 	r := f.r
 	if f.why == trusted {
 		f.next = now
-		r.log.Debug("the metadata leader is not heard of; asking the other agents", "agent", p.leader.Agent, "address", p.leader.Address, "since", p.term)
+		r.log.Debug("the metadata leader is not heard of; asking the other agents", "leader", p.leader.Agent, "address", p.leader.Address, "since", p.term)
 	}
 	if why > lost {
 		since := now

@@ -176,14 +176,13 @@ func Open(
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, log: log, journal: j, dead: make(chan struct{}),
+		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg), dead: make(chan struct{}),
 		in: &inbox{
 			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
 		},
 		hub: history.NewChanges(cfg.WatchChanges),
 		net: &network{peers: peers, recent: history.NewEntries(), alive: liveness.NewAgents(), leader: liveness.NewLeader(cfg.Beat)},
 	}
-	r.metrics = newMetrics(reg, r)
 	r.own = &owner{Replica: r, images: images, trouble: trouble.NewSet(log)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
 	if err := r.own.begin(ctx); err != nil {

@@ -138,7 +138,7 @@ func (r keeper) closeDead(ctx context.Context, all []dead) {
 		if _, err := r.doHere(ctx, []state.Command{{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: s.ID}}}); err != nil {
 			return // it leads no more, or stops
 		}
-		r.log.Info("session of an agent closed", "why", s.why, "agent", s.Agent, "broker", s.NodeID, "peer", s.Peer, "session", s.ID)
+		r.log.Info("session of an agent closed", "why", s.why, "whose", s.Agent, "broker", s.NodeID, "peer", s.Peer, "closed", s.ID)
 	}
 }
 
