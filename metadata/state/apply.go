@@ -132,11 +132,11 @@ func (a *step) do(c *Command) (Result, error) {
 	case WriteGroup:
 		return a.writeGroup(c, op), nil
 	case CommitOffsets:
-		return a.commitOffsets(c, op), nil
+		return offsetStep{a}.commit(c, op), nil
 	case DeleteGroup:
 		return a.deleteGroup(op), nil
 	case ExpireOffsets:
-		return a.expireOffsets(op), nil
+		return offsetStep{a}.expire(op), nil
 	case NoteTrim:
 		return a.result(a.noteTrim(op)), nil
 	}
