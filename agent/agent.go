@@ -149,7 +149,8 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 		return err
 	}
 	fetcher, err := fetch.New(a.cfg.Fetch, fetch.Deps{
-		Metadata: a.replica, Chunks: a.cache, Keys: a.ground.keys, Waiters: a.waiters, Topics: flow, Log: a.log, Register: reg,
+		Metadata: a.replica, Chunks: a.cache, Chunk: a.cfg.Cache.ChunkBytes, Keys: a.ground.keys, Waiters: a.waiters,
+		Topics: flow, Log: a.log, Register: reg,
 	})
 	if err != nil {
 		return err

@@ -104,6 +104,9 @@ func fetchTurn(ctx context.Context, s *Server, r wire.Request, req *kmsg.FetchRe
 		MaxWait: time.Duration(req.MaxWaitMillis) * time.Millisecond, MinBytes: int64(req.MinBytes),
 		MaxBytes: int64(req.MaxBytes), Committed: req.IsolationLevel == 1,
 	}
+	if r.Memory != nil {
+		want.Memory = r.Memory
+	}
 	var at []int // place of each wanted partition among the items
 	g := s.guide(r, req.Rack)
 	for i, it := range items {

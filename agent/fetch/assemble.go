@@ -18,8 +18,8 @@ type assembly struct {
 	budget     int64 // bytes of out at most,
 	atLeastOne bool  // but the first batch is answered even if it is larger
 	out        gathering
-	count      int64    // records in out
-	parts      [][]byte // of one batch; kept to be used again
+	count      int64 // records in out
+	batch      taken // kept to be used again
 }
 
 // add appends the wanted batches of the extent under the cursor. full: nothing more can be added. Every batch is checked
@@ -61,7 +61,7 @@ func (a *assembly) add(c *cursor) (full bool, err error) {
 		if err := c.ensure(length); err != nil {
 			return false, err
 		}
-		a.parts = c.take(a.parts[:0], length)
+		c.take(&a.batch, length)
 		if err := a.finish(header[:], next); err != nil {
 			return false, err
 		}
@@ -70,24 +70,24 @@ func (a *assembly) add(c *cursor) (full bool, err error) {
 	return a.out.size >= a.budget, nil
 }
 
-// finish checks the batch that lies in a.parts and appends it with its final offset. Only its header, of which b is a copy, is
+// finish checks the batch that lies in a.batch and appends it with its final offset. Only its header, of which b is a copy, is
 // patched, and not covered by the checksum where it is: the records stay where they are.
 func (a *assembly) finish(b []byte, base int64) error {
 	v := batch.View(b)
 	if v.Magic() != batch.Magic {
 		return fmt.Errorf("%w: batch at offset %d has magic %d", ErrStorage, base, v.Magic())
 	}
-	if v.CRC() != batch.CRCOf(a.parts...) {
+	if v.CRC() != batch.CRCOf(a.batch.parts...) {
 		return fmt.Errorf("%w: checksum of the batch at offset %d does not fit", ErrStorage, base)
 	}
 	batch.Patch(b, base, leaderEpoch)
 	a.count += int64(v.Count())
 	a.out.copy(b)
 	header := len(b)
-	for _, part := range a.parts {
+	for i, part := range a.batch.parts {
 		n := min(header, len(part))
 		header -= n
-		a.out.add(part[n:])
+		a.out.add(part[n:], a.batch.refer[i])
 	}
 	return nil
 }

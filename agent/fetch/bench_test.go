@@ -7,15 +7,24 @@ import (
 	"github.com/leat-stream/leat/agent/batch"
 )
 
-// BenchmarkFetch answers 1 MiB of 16 KiB batches, or of 1 KiB ones, out of cached chunks of 1 MiB.
+// BenchmarkFetch answers 1 MiB of batches out of cached chunks of 1 MiB, or of parts as producers sent them.
 func BenchmarkFetch(b *testing.B) {
-	for name, records := range map[string]int{"batches of 16 KiB": 16, "batches of 1 KiB": 1} {
-		b.Run(name, func(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		records int // of 1 KiB, in a batch
+		part    int64
+	}{
+		{"batches of 16 KiB", 16, mib},
+		{"batches of 1 KiB", 1, mib},
+		{"batches of 16 KiB, parts of 16 KiB", 16, 16 << 10},
+		{"batches of 16 KiB, parts of 100 KiB", 16, 100 << 10},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b)
-			w.chunk = mib
+			w.chunk = c.part
 			var batches []batch.View
 			for size := 0; size < 2*mib; size += len(batches[0]) {
-				batches = append(batches, plainBatch(b, records, 1<<10, 1))
+				batches = append(batches, plainBatch(b, c.records, 1<<10, 1))
 			}
 			w.put(run{a0, batches})
 			f := w.fetcher()

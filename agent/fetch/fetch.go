@@ -1,6 +1,7 @@
 // Package fetch is the read path: locate → plan → read → assemble → wait, a file each.
 //
 //	locate.go    offset → extents, all of one applied index; negative verdicts are confirmed at a fresh one
+//	charge.go    memory for the answer: less, or later, when there is little
 //	read.go      extents → bytes, through the chunk cache
 //	assemble.go  bytes → whole batches from the wanted offset on, base offsets patched, cut at the limits
 //	records.go   what is answered: pieces of cached chunks, referred to and not copied
@@ -13,6 +14,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,6 +34,16 @@ type Request struct {
 	MinBytes   int64         // answer as soon as so many bytes are there
 	MaxBytes   int64         // of record batches in all; the first batch is answered even if it is larger (KIP-74)
 	Committed  bool          // isolation level read_committed: nothing at or above the last stable offset
+	Memory     Memory        // what the answer is charged to; nil: nothing
+}
+
+// Memory is what one answer is charged to, in bytes. Whoever made the request gives it back when the answer is gone.
+type Memory interface {
+	// Take takes up to most bytes, fewer if there is little left. If there is nothing it waits for as long as patience and until ctx
+	// ends, and answers 0 then. scarce: the answer should hold no more than was taken.
+	Take(ctx context.Context, most int64, patience time.Duration) (n int64, scarce bool)
+	// Hold says how many bytes the answer turned out to hold.
+	Hold(n int64)
 }
 
 // Want is one partition of a fetch.
@@ -101,6 +113,7 @@ type Fetcher struct {
 	log     *slog.Logger
 	metrics *metrics
 	topics  Topics
+	chunk   int64 // bytes
 }
 
 // Deps is what a Fetcher works on.
@@ -109,6 +122,7 @@ type Deps struct {
 	Chunks   Chunks
 	Keys     objectstore.Keys
 	Waiters  *Waiters // fed by its own Run
+	Chunk    int64    // bytes of a cached chunk, which stays in memory while a piece of it is referred to; 0: 1 MiB
 	Topics   Topics   // nil: nobody wants to know
 	Log      *slog.Logger
 	Register prometheus.Registerer
@@ -121,12 +135,13 @@ func New(cfg Config, d Deps) (*Fetcher, error) {
 	}
 	return &Fetcher{
 		cfg: cfg, meta: d.Metadata, chunks: d.Chunks, keys: d.Keys, waiting: d.Waiters, log: d.Log, metrics: newMetrics(d.Register, d.Waiters),
-		topics: d.Topics,
+		topics: d.Topics, chunk: cmp.Or(d.Chunk, usualChunk),
 	}, nil
 }
 
 // Fetch answers one Got for each wanted partition, in order. It returns when MinBytes are there, a partition has an
-// error, nothing is wanted, MaxWait is over or ctx ends, whichever is first.
+// error, nothing is wanted, MaxWait is over or ctx ends, whichever is first. Where Memory has nothing left it waits until memoryPatience
+// after MaxWait, and then answers no records.
 func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 	began := time.Now()
 	if len(req.Partitions) == 0 {
@@ -134,8 +149,15 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) []Got {
 	}
 	req.MaxBytes = min(req.MaxBytes, f.cfg.MaxBytes)
 	plans := f.await(ctx, req)
+	limited, held, ok := f.charge(ctx, req, plans, began)
+	if !ok {
+		return withoutRecords(plans)
+	}
 	located := time.Now()
-	got := f.readAll(ctx, req, plans)
+	got := f.readAll(ctx, limited, plans, held)
+	if req.Memory != nil {
+		req.Memory.Hold(held.bytes())
+	}
 	f.count(req, got, began, located)
 	return got
 }

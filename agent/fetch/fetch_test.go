@@ -150,7 +150,7 @@ func TestNothingAtOrAboveTheStableOffsetIsServed(t *testing.T) {
 	w.mu.Unlock()
 	for end, batches := range map[int64]int64{0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 6: 3} { // there are no transactions yet that would hold it back
 		p := plan{view: view, end: end}
-		records, _, err := f.read(t.Context(), &p, want(a0, 0, mib), mib, true)
+		records, _, err := f.read(t.Context(), &p, want(a0, 0, mib), mib, true, f.pins(mib, pinFactor))
 		if err != nil {
 			t.Fatal(err)
 		}

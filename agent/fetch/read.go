@@ -20,18 +20,16 @@ type Chunks interface {
 
 // readAll reads what was planned. The budget is spent in request order, as if the partitions were read one after the
 // other, but those whose share is certain are read side by side.
-func (f *Fetcher) readAll(ctx context.Context, req Request, plans []plan) []Got {
+func (f *Fetcher) readAll(ctx context.Context, req Request, plans []plan, held *pins) []Got {
 	got := make([]Got, len(plans))
 	s := spending{rest: req.MaxBytes}
 	slots := make(chan struct{}, f.cfg.Parallel)
 	first := true // the first partition that has something answers a batch even if that is larger than every limit
 	for i := range plans {
 		p, want := &plans[i], req.Partitions[i]
-		if p.err != nil {
-			got[i] = failed(p.err)
+		if got[i] = p.got(); p.err != nil {
 			continue
 		}
-		got[i] = Got{LogStart: p.view.LogStart, Stable: p.view.Stable, Watermark: p.view.Watermark, Aborted: p.view.Aborted}
 		most := p.most(want)
 		if most == 0 {
 			continue
@@ -40,7 +38,7 @@ func (f *Fetcher) readAll(ctx context.Context, req Request, plans []plan) []Got 
 		if budget == 0 && !first {
 			continue
 		}
-		share := share{request: req, want: want, budget: budget, atLeastOne: first}
+		share := share{request: req, want: want, budget: budget, atLeastOne: first, held: held}
 		first = false
 		if len(plans) == 1 {
 			f.readInto(ctx, share, p, &got[i])
@@ -82,6 +80,15 @@ type share struct {
 	want       Want
 	budget     int64 // bytes at most,
 	atLeastOne bool  // but the first batch even if it is larger
+	held       *pins
+}
+
+// got is the answer for a partition without records.
+func (p *plan) got() Got {
+	if p.err != nil {
+		return failed(p.err)
+	}
+	return Got{LogStart: p.view.LogStart, Stable: p.view.Stable, Watermark: p.view.Watermark, Aborted: p.view.Aborted}
 }
 
 // failed is the answer for a partition with an error.
@@ -90,7 +97,7 @@ func failed(err error) Got { return Got{Err: err, LogStart: -1, Stable: -1, Wate
 // readInto reads one partition. An object that is gone is looked for once more at a fresh index (R4): it may have been
 // merged away since the plan was made.
 func (f *Fetcher) readInto(ctx context.Context, s share, p *plan, got *Got) {
-	records, count, err := f.read(ctx, p, s.want, s.budget, s.atLeastOne)
+	records, count, err := f.read(ctx, p, s.want, s.budget, s.atLeastOne, s.held)
 	if errors.Is(err, objectstore.ErrNotFound) && len(records) == 0 {
 		var again plan
 		if askErr := f.meta.Ask(ctx, metadata.Fresh(), func(r state.Reader) { again = locateOne(r, s.request, s.want) }); askErr != nil {
@@ -102,7 +109,7 @@ func (f *Fetcher) readInto(ctx context.Context, s share, p *plan, got *Got) {
 		}
 		*p = again
 		got.LogStart, got.Stable, got.Watermark, got.Aborted = p.view.LogStart, p.view.Stable, p.view.Watermark, p.view.Aborted
-		records, count, err = f.read(ctx, p, s.want, s.budget, s.atLeastOne)
+		records, count, err = f.read(ctx, p, s.want, s.budget, s.atLeastOne, s.held)
 	}
 	got.Records, got.Count = records, count
 	if err == nil || len(records) > 0 {
@@ -126,19 +133,20 @@ func (f *Fetcher) unreadable(ctx context.Context, tp state.TopicPartition, offse
 }
 
 // read answers whole batches from the wanted offset on, and how many records they hold.
-func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool) (Records, int64, error) {
+func (f *Fetcher) read(ctx context.Context, p *plan, want Want, budget int64, atLeastOne bool, held *pins) (Records, int64, error) {
 	class := cache.Backfill
 	if n := len(p.view.Extents); n > 0 && p.view.Extents[n-1].Last+1 >= p.view.Watermark {
 		class = cache.Tail // this fetch reaches the end of the log
 	}
 	a := assembly{from: want.Offset, end: p.end, budget: budget, atLeastOne: atLeastOne}
+	defer func() { held.copied.Add(a.out.copied) }()
 	for _, e := range p.view.Extents {
 		if e.Last < want.Offset {
 			continue
 		}
 		c := cursor{ctx: ctx, chunks: f.chunks, key: f.keys.Data(objectstore.Segment{
 			Owner: e.Object.Owner, Number: e.Object.Number, Attempt: e.Object.Attempt,
-		}), extent: e, class: class}
+		}), extent: e, class: class, pins: held, chunk: -1}
 		full, err := a.add(&c)
 		if err != nil {
 			return a.out.records, a.count, fmt.Errorf("object %s, offsets %d to %d: %w", c.key, e.Base, e.Last, err)
@@ -163,7 +171,11 @@ type cursor struct {
 
 	parts [][]byte // what was read and is not consumed yet
 	held  int64    // bytes of parts
-	read  int64    // bytes of the extent that were read
+
+	pins  *pins
+	chunk int64 // that was last asked for, -1: none
+	refer bool  // to it
+	read  int64 // bytes of the extent that were read
 }
 
 // left is how many bytes of the extent are not consumed yet.
@@ -217,16 +229,30 @@ func (c *cursor) skip(n int64) {
 	c.read += n
 }
 
-// take appends the next n bytes, which ensure has read, to dst, as slices and without copying them, and consumes them.
-func (c *cursor) take(dst [][]byte, n int64) [][]byte {
+// taken is the bytes of one batch, and which of its parts may be referred to.
+type taken struct {
+	parts [][]byte
+	refer []bool
+}
+
+// mayRefer tells whether the answer may refer to the chunk that the cursor is in.
+func (c *cursor) mayRefer() bool {
+	if at := (c.extent.Pos + c.read - c.held) / c.pins.chunk; at != c.chunk {
+		c.chunk, c.refer = at, c.pins.hold(c.key, at)
+	}
+	return c.refer
+}
+
+// take takes the next n bytes, which ensure has read, as slices and without copying them, and consumes them.
+func (c *cursor) take(t *taken, n int64) {
+	t.parts, t.refer = t.parts[:0], t.refer[:0]
 	for n > 0 {
 		part := c.parts[0]
 		if int64(len(part)) > n {
 			part = part[:n]
 		}
-		dst = append(dst, part)
+		t.parts, t.refer = append(t.parts, part), append(t.refer, len(part) >= referBytes && c.mayRefer())
 		c.skip(int64(len(part)))
 		n -= int64(len(part))
 	}
-	return dst
 }

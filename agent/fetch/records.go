@@ -5,9 +5,8 @@ import "slices"
 // Records are whole record batches, ready to send, in pieces that follow each other. Most pieces are parts of cached chunks, shared
 // with whoever reads the same object: they must not be changed.
 //
-// What an answer refers to stays in memory until it is sent, also if the cache has let go of it meanwhile. Pieces below referBytes
-// are copied instead, so an answer pins at most Config.MaxBytes / referBytes chunks; one is in flight per connection, and a
-// client that does not read is cut off by its connection's write timeout.
+// What an answer refers to stays in memory until it is sent, also if the cache has let go of it meanwhile, and with a piece all of its
+// chunk does. So chunks are referred to only as far as pins allow; the rest is copied.
 type Records [][]byte
 
 // Size is the number of bytes.
@@ -34,14 +33,15 @@ const (
 // gathering builds Records. The last piece grows as long as what is appended is copied right behind it.
 type gathering struct {
 	records Records
-	size    int64 // bytes of records
+	size    int64 // bytes of records,
+	copied  int64 // and of those in blocks
 	block   []byte
 	open    int // where in block the last piece begins; -1: the last piece is not in block
 }
 
-// add appends b, by reference if it is long enough.
-func (g *gathering) add(b []byte) {
-	if len(b) < referBytes {
+// add appends b, by reference if that may be.
+func (g *gathering) add(b []byte, refer bool) {
+	if !refer {
 		g.copy(b)
 		return
 	}
@@ -66,4 +66,5 @@ func (g *gathering) copy(b []byte) {
 	g.block = append(g.block, b...)
 	g.records[len(g.records)-1] = g.block[g.open:len(g.block):len(g.block)]
 	g.size += int64(len(b))
+	g.copied += int64(len(b))
 }

@@ -17,19 +17,20 @@ func TestRecordsAreGatheredInOrderAndLongPiecesAreNotCopied(t *testing.T) {
 			for i := range piece {
 				piece[i] = byte(r.IntN(256))
 			}
-			g.add(piece)
+			refer := len(piece) >= referBytes && r.IntN(4) > 0
+			g.add(piece, refer)
 			want = append(want, piece...)
-			if len(piece) >= referBytes {
+			if refer {
 				referred++
 				if &g.records[len(g.records)-1][0] != &piece[0] {
-					t.Fatal("a long piece was copied")
+					t.Fatal("a piece was copied")
 				}
 			}
 		}
 		if !bytes.Equal(g.records.Bytes(), want) || g.size != int64(len(want)) || g.records.Size() != g.size {
 			t.Fatalf("gathered %d bytes, counted %d, added %d", g.records.Size(), g.size, len(want))
 		}
-		if most := 2*referred + 1 + len(want)/(blockMax-referBytes) + 8; len(g.records) > most {
+		if most := 2*referred + 1 + len(want)/(blockMax-2*referBytes) + 8; len(g.records) > most {
 			t.Fatalf("%d pieces, %d of them referred to", len(g.records), referred)
 		}
 	}
@@ -38,7 +39,7 @@ func TestRecordsAreGatheredInOrderAndLongPiecesAreNotCopied(t *testing.T) {
 func TestAppendingToAGatheredPieceLeavesTheNextAlone(t *testing.T) {
 	var g gathering
 	g.copy([]byte("ab"))
-	g.add(make([]byte, referBytes))
+	g.add(make([]byte, referBytes), true)
 	g.copy([]byte("cd"))
 	_ = append(g.records[0], 'x')
 	if got := string(g.records[2]); got != "cd" {
@@ -55,7 +56,7 @@ func BenchmarkGather(b *testing.B) {
 		var g gathering
 		for at := 0; at < len(chunk); at += 16 << 10 {
 			g.copy(chunk[at : at+61])
-			g.add(chunk[at+61 : at+16<<10])
+			g.add(chunk[at+61:at+16<<10], true)
 		}
 	}
 }

@@ -169,7 +169,7 @@ func (f *Fetcher) search(ctx context.Context, s *search) (Position, error) {
 		}
 		p.view.Extents, p.end = p.view.Extents[at:at+1], s.end
 		s.from = max(s.from, p.view.Extents[0].Base)
-		records, _, err := f.read(ctx, &p, Want{TP: s.tp, Offset: s.from}, searchBytes, true)
+		records, _, err := f.read(ctx, &p, Want{TP: s.tp, Offset: s.from}, searchBytes, true, f.pins(searchBytes, pinFactor))
 		if len(records) == 0 {
 			if errors.Is(err, objectstore.ErrNotFound) && !fresh.IsFresh() { // R4: it may have been merged away
 				fresh = metadata.Fresh()

@@ -33,6 +33,7 @@ func (c *conn) answer() {
 				c.deliver(e, resp)
 			}
 		}
+		c.held.Release(0, 0) // if it was not delivered
 
 		c.mu.Lock()
 		c.flight.queue[0] = nil
@@ -83,7 +84,7 @@ func (c *conn) deliver(e *entry, resp Response) {
 			scratches.Put(scratch)
 		}
 	}()
-	bufs, err := c.encode(e.header, resp, scratch)
+	bufs, size, err := c.encode(e.header, resp, scratch)
 	if err != nil {
 		if err != errPanic { // a panic is logged where it happened, with its stack
 			c.s.log.Error("answer can't be sent", "api", shapes[e.header.Key].name, "version", e.header.Version, "error", err)
@@ -91,10 +92,27 @@ func (c *conn) deliver(e *entry, resp Response) {
 		c.kill(reasonPanic, err)
 		return
 	}
-	if err := c.send(bufs); err != nil {
+	if size >= smallAnswer && int64(size) > c.held.Held() {
+		c.held.Hold(int64(size))
+	}
+	begun := time.Now()
+	switch err := c.send(bufs, begun); {
+	case err == nil:
+		c.held.Release(int64(size), time.Since(begun))
+	case errors.Is(err, errSlowReader):
+		c.kill(reasonSlowReader, err)
+	default:
 		c.kill(reasonWrite, err)
 	}
 }
+
+// errSlowReader: others wait for the memory of an answer that its client takes too long to read.
+var errSlowReader = errors.New("answer was not read in time")
+
+const reasonSlowReader reason = "slow_reader"
+
+// smallAnswer is the size in bytes below which an answer is not counted, unless it was taken memory for; a connection has one.
+const smallAnswer = 16 << 10
 
 // Answers are encoded into buffers that are used again, which is safe since send has written them when it returns. Large ones are
 // left to the garbage collector, that the pool does not keep what one large answer needed.
@@ -103,7 +121,7 @@ const maxScratch = 256 << 10
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // encode makes the bytes of an answer; scratch backs them.
-func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffers, err error) {
+func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffers, size int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.panicked(h, v)
@@ -111,7 +129,6 @@ func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffer
 		}
 	}()
 	b := (*scratch)[:0]
-	var size int
 	if resp.Body != nil {
 		b = appendResponseHeader(b, h)
 		size = len(b)
@@ -123,7 +140,7 @@ func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffer
 	} else {
 		m := resp.Message
 		if m.Key() != h.Key {
-			return nil, fmt.Errorf("%w: answer to key %d is of key %d", errPanic, h.Key, m.Key())
+			return nil, 0, fmt.Errorf("%w: answer to key %d is of key %d", errPanic, h.Key, m.Key())
 		}
 		m.SetVersion(h.Version)
 		if t, ok := m.(kmsg.SetThrottleResponse); ok && resp.Throttle > 0 {
@@ -138,10 +155,10 @@ func (c *conn) encode(h Header, resp Response, scratch *[]byte) (bufs net.Buffer
 	}
 	*scratch = b
 	if size-sizeBytes > math.MaxInt32 {
-		return nil, fmt.Errorf("%w: answer of %d bytes", errPanic, size)
+		return nil, 0, fmt.Errorf("%w: answer of %d bytes", errPanic, size)
 	}
 	binary.BigEndian.PutUint32(bufs[0], uint32(size-sizeBytes))
-	return bufs, nil
+	return bufs, size, nil
 }
 
 // recordBytes is how much room the records of a Fetch answer need, so that encoding them copies once.
@@ -159,8 +176,8 @@ func recordBytes(m kmsg.Response) (n int) {
 }
 
 // send writes all pieces, by one writev per MiB; each MiB gets WriteTimeout, so that a client that does not read can't hold
-// an answer for ever, and one that reads slowly gets it.
-func (c *conn) send(bufs net.Buffers) error {
+// an answer for ever, and one that reads slowly gets it, but after WriteTimeout in all only while nobody waits for its memory.
+func (c *conn) send(bufs net.Buffers, begun time.Time) error {
 	for len(bufs) > 0 {
 		var batch net.Buffers
 		size := 0
@@ -174,7 +191,11 @@ func (c *conn) send(bufs net.Buffers) error {
 				bufs[0] = bufs[0][n:]
 			}
 		}
-		if err := c.nc.SetWriteDeadline(time.Now().Add(c.s.cfg.WriteTimeout)); err != nil {
+		now := time.Now()
+		if now.Sub(begun) > c.s.cfg.WriteTimeout && c.held.Held() > 0 && c.s.answers.Wanted() {
+			return errSlowReader
+		}
+		if err := c.nc.SetWriteDeadline(now.Add(c.s.cfg.WriteTimeout)); err != nil {
 			return err
 		}
 		n, err := batch.WriteTo(c.nc)

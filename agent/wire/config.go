@@ -36,7 +36,7 @@ type Config struct {
 
 	// Memory is the budget in bytes for requests in flight, over all connections; when it is used up, connections stop being
 	// read until requests finish. One request at a time may overdraw it to complete a frame that is already half read. Frames of at most
-	// 16 KiB that are no Produce have a reserve of a sixteenth of it, on top.
+	// 16 KiB that are no Produce have a reserve of a sixteenth of it, on top. Answers have half as much, on top: see package answers.
 	Memory int64
 
 	MaxConnections      int // over all listeners; beyond it a new connection is closed at once
@@ -48,7 +48,7 @@ type Config struct {
 	MaxAge       time.Duration
 	Idle         time.Duration // connections.max.idle.ms: a connection with nothing in progress is closed after this
 	FrameTimeout time.Duration // for each further MiB of a frame once it has begun, and for its wait for memory
-	WriteTimeout time.Duration // for each MiB of an answer; a client that does not read is cut off
+	WriteTimeout time.Duration // for each MiB of an answer; a client that does not read is cut off. For all of it when others wait for memory
 	Drain        time.Duration // after Serve's context ended, how long requests in progress may take
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/leat-stream/leat/agent/wire/answers"
 	"github.com/leat-stream/leat/agent/wire/proxy"
 )
 
@@ -32,7 +33,8 @@ type conn struct {
 	end  context.CancelFunc
 	wake chan struct{} // capacity 1: the answerer tells the reader that something changed
 
-	r reading // owned by the reader
+	r    reading          // owned by the reader
+	held *answers.Account // owned by the answerer, while it works
 
 	mu       sync.Mutex // guards flight
 	flight   flight
@@ -72,11 +74,12 @@ type entry struct {
 
 // firstStep is how much of a frame is made room for before anything of it has arrived, mostTrusted the most that it gets at
 // once on a client's good name; nextDeadline is how many bytes get one FrameTimeout or WriteTimeout. The reserve for frames
-// of up to smallFrame bytes is Memory / reserveShare, on top of Memory.
+// of up to smallFrame bytes is Memory / reserveShare, that for answers Memory / answersShare, both on top of Memory.
 const (
 	firstStep    = 16 << 10
 	smallFrame   = firstStep
 	reserveShare = 16
+	answersShare = 2
 	mostTrusted  = 16 << 20
 	nextDeadline = 1 << 20
 )
@@ -198,6 +201,7 @@ func (c *conn) request(p parsed, body kmsg.Request) Request {
 		Zone:           c.s.cfg.zone(p.clientID, c.listener),
 		ClientSoftware: c.r.software,
 		Conn:           c.id,
+		Memory:         c.held,
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leat-stream/leat/agent/wire/answers"
 )
 
 // Server owns the listeners and all connections.
@@ -21,6 +23,7 @@ type Server struct {
 	metrics  *metrics
 	budget   *budget // of requests of any size
 	reserve  *budget // of small ones, see budget
+	answers  *answers.Budget
 
 	complaints complaints
 	left       chan struct{} // capacity 1: a connection has ended
@@ -54,6 +57,9 @@ func New(cfg Config, versions Versions, log *slog.Logger, reg prometheus.Registe
 	s.budget, s.reserve = &budget{limit: cfg.Memory}, &budget{limit: cfg.Memory / reserveShare, reserve: true}
 	s.peers = peers{all: map[*conn]struct{}{}, perIP: map[string]int{}}
 	var err error
+	if s.answers, err = answers.New(cfg.Memory/answersShare, reg); err != nil {
+		return nil, err
+	}
 	s.metrics, err = newMetrics(reg, s.budget, s.reserve)
 	return s, err
 }
@@ -229,7 +235,7 @@ func (s *Server) accept(nl net.Listener, l Listener) error {
 
 // connect serves one connection, or closes it at once if there are too many.
 func (s *Server) connect(nc net.Conn, l Listener) {
-	c := &conn{s: s, nc: nc, listener: l, host: hostOf(nc.RemoteAddr()), wake: make(chan struct{}, 1)}
+	c := &conn{s: s, nc: nc, listener: l, host: hostOf(nc.RemoteAddr()), wake: make(chan struct{}, 1), held: s.answers.Open()}
 	c.flight.active = time.Now()
 	c.flight.retire = s.cfg.ofAge(c.flight.active)
 	s.mu.Lock()

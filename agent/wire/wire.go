@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire/answers"
 )
 
 // Anonymous is the principal of a connection without authentication, as Kafka names it.
@@ -44,6 +46,10 @@ type Request struct {
 	ForwardedBy    string   // the agent that passed the request on, "" if the client asked this agent itself
 	ClientSoftware Software // from ApiVersions
 	Conn           uint64   // opaque id of the connection, unique within this process; a fetch session belongs to it
+
+	// Memory is what the answer is charged to, if its handler takes memory for it: within finish alone, and wire gives it back. nil for
+	// what did not come by a connection.
+	Memory *answers.Account
 }
 
 // Response is a handler's answer. Exactly one of Message, Body, NoReply, Close is meant; Close wins over NoReply, NoReply
@@ -53,7 +59,8 @@ type Response struct {
 	Message kmsg.Response
 
 	// Body is an answer that the handler encoded itself at the request's version, without length and response header, in
-	// pieces that are written with writev and never changed: for Fetch, whose records need no copy.
+	// pieces that are written with writev and never changed: for Fetch, whose records need no copy. A Message beside it is only
+	// looked at for its errors.
 	Body net.Buffers
 
 	// Throttle is how long this connection is left unread after the answer (KIP-219: answer first, then mute).
