@@ -271,7 +271,7 @@ func (j *Journal) MarkBound(bucket [16]byte) error {
 		case was == nil, value(r, 1) == nil:
 			err = journal.ErrNoHead
 		case *was != bucket: // else it was this attempt, whose answer was lost, or another agent
-			err = fmt.Errorf("%w: another bucket was bound to it at the same time: give each cluster a prefix of its own", journal.ErrMismatch)
+			err = fmt.Errorf("%w: it was bound to another bucket at the same time: give each cluster a prefix of its own", journal.ErrMismatch)
 		}
 	}
 	if err != nil {

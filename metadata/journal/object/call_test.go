@@ -175,7 +175,7 @@ var modelCluster = [16]byte{1}
 
 var (
 	errFault = errors.New("the answer is lost")
-	errHome  = errors.New("the script ends here")
+	errHome  = fmt.Errorf("the script ends here: %w", objectstore.ErrDenied) // which the driver does not ask again for
 )
 
 // replay is one run of the driver through a script. It is the bucket that the driver sees. mu guards the fields below it.
@@ -214,7 +214,7 @@ func (c *calls) play(s start, script []answer) outcome {
 	if len(r.script) > 0 {
 		panic(fmt.Sprintf("%s did not ask for all that it was answered: %d are left", s.what, len(r.script)))
 	}
-	slices.SortFunc(r.out.pending, func(a, b request) int { return int(a.slot) - int(b.slot) })
+	slices.SortFunc(r.out.pending, func(a, b request) int { return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.kind, b.kind)) })
 	return r.out
 }
 
@@ -356,11 +356,16 @@ func (r *replay) ask(q request) (answer, error) {
 		}
 		return a, nil
 	}
-	// Only GETs go side by side. Whatever else is asked after errHome is not what the driver will do.
-	if len(r.out.pending) == 0 || q.kind == reqGet && r.out.pending[0].kind == reqGet {
+	if len(r.out.pending) == 0 || r.beside(q) && r.beside(r.out.pending[0]) {
 		r.out.pending = append(r.out.pending, q)
 	}
 	return answer{}, errHome
+}
+
+// beside tells whether q goes side by side with other requests: GETs do, and in a Read the waits after those that failed. Whatever else
+// is asked after errHome is not what the driver will do.
+func (r *replay) beside(q request) bool {
+	return q.kind == reqGet || q.kind == reqPause && r.what == doRead
 }
 
 // pause says why it ends by the context's cause, which is what the driver tells.

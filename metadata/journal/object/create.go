@@ -49,7 +49,9 @@ type Local interface {
 // The order of the two writes matters: first head, then the mark in the journal. A crash in between leaves a journal that is
 // not marked and a head that names it, and the next start goes on. The journal has its id from the moment it exists. The
 // bucket's id is in its head, where a journal in the bucket would have the name of a snapshot: whoever creates head draws it. So
-// of two buckets that find one fresh journal at the same time, the one that is marked first has it, and the other is refused.
+// of two buckets that find one fresh journal at the same time, the one that is marked first has it, and the other is refused; it is
+// left with a head and nothing else, and the error says so (unused). The other order would leave nothing there, but a journal that is
+// marked, beside a bucket without head, could be a crash in between, or a bucket that was emptied or exchanged, and must be refused.
 //
 // A mem journal dies with its process, and so a bucket that outlives it is refused to the next; a mem store dies with its
 // process, and a file beside it is refused at the next start.
@@ -83,9 +85,22 @@ func Bind(ctx context.Context, store objectstore.Store, keys objectstore.Keys, l
 		err = fmt.Errorf("%w: the %s journal belongs to another bucket", journal.ErrMismatch, driver)
 	}
 	if err != nil {
-		return fmt.Errorf("bind journal to bucket: %w", err)
+		return fmt.Errorf("bind journal to bucket: %w%s", err, unused(ctx, store, keys, h, err))
 	}
 	return nil
+}
+
+// unused is what to do about a head that names a journal which belongs to another bucket, or none any more, if nothing else of the
+// cluster is in this one: it was left by a start that was refused. "" if that is not so. Nobody but the user may delete it: a DELETE
+// that lands late, or that comes from an agent whose look was long ago, would take the head of a cluster that lives (J6).
+func unused(ctx context.Context, store objectstore.Store, keys objectstore.Keys, h journal.Head, err error) string {
+	if !errors.Is(err, journal.ErrMismatch) || h.Driver == 0 || h.Driver == journal.DriverObject {
+		return ""
+	}
+	if used, err := inUse(ctx, store, keys); used != "" || err != nil {
+		return ""
+	}
+	return fmt.Sprintf("; this bucket holds no data of a cluster: if no agent ever served from it, delete the object %s and start again", keys.Head())
 }
 
 // claim answers the head of the bucket, after creating it as mine if the bucket is empty.

@@ -37,6 +37,7 @@ var explored = []struct {
 	{"pushed entries", scenario{procs: 2, budget: budget{appends: 2, trims: 1, late: 1, pushes: 2, leads: 1}}},
 	{"GETs side by side", scenario{procs: 2, window: 2, budget: budget{appends: 2, trims: 1, reads: 1, leads: 1}}},
 	{"GETs beside a GET of head", scenario{procs: 2, window: 2, run: 1, budget: budget{appends: 2, trims: 1, reads: 1, leads: 1}}},
+	{"GETs side by side fail", scenario{procs: 2, window: 2, run: 1, budget: budget{appends: 1, trims: 1, getFail: 1, giveUp: 1, reads: 1, leads: 1}}},
 	{"head is lost", scenario{procs: 2, budget: budget{appends: 1, trims: 1, headLoss: 1, reads: 1, leads: 1, tips: 1}}},
 	{"three processes", scenario{procs: 3, budget: budget{appends: 1, trims: 1, reads: 1, leads: 1}}},
 }

@@ -92,13 +92,13 @@ var mutants = []struct {
 		"h.Boundary > g.first", "len(g.entries) == 0 && h.Boundary > g.first", 6, "not what is committed"},
 	{"a reader skips a hole", "read.go",
 		"\t\t\tg.last = true\n\t\t\tbreak\n", "\t\t\tr.next++\n\t\t\tg.last = r.next > 10\n\t\t\tcontinue\n", 7, "not what is committed"},
-	{"a reader looks at head while it gathers", "read.go",
-		"g := &run{first: r.next}", "g := &run{first: r.next}\n\tr.check(ctx, g)", 9, "read to the end"},
-	{"a look at head counts for the run gathered meanwhile", "read.go",
-		"r.check(ctx, next)", "if now == nil {\n\t\t\t\t\tr.check(ctx, next)\n\t\t\t\t} else {\n\t\t\t\t\tnext.done, next.valid = now.done, now.valid\n\t\t\t\t}",
+	{"a reader looks at head before it gathers", "read.go",
+		"g.failed = r.gather(ctx, g)", "g.invalid = r.journal.check(ctx, g)\n\t\tg.failed = r.gather(ctx, g)", 9, "read to the end"},
+	{"a look at head counts for the runs after it", "read.go",
+		"<-now.checked\n\t\t\tif now.invalid != nil {", "if now.first == from {\n\t\t\t\t<-now.checked\n\t\t\t}\n\t\t\tif now.first == from && now.invalid != nil {",
 		9, "read to the end"},
 	{"a reader does not wait for head", "read.go",
-		"<-g.done\n\treturn g.valid", "return nil", 9, "read to the end"},
+		"<-now.checked\n\t\t\tif now.invalid != nil {", "if now.first == 0 {", 9, "read to the end"},
 	{"a candidate looks at head before its fence", "term.go",
 		"if j.putSlot(ctx, index, mine) != nil {\n\t\treturn j.settle(ctx, index, mine)\n\t}\n\th, _, err := j.readHead(ctx)",
 		"h, _, err := j.readHead(ctx)\n\tif err != nil {\n\t\treturn 0, err\n\t}\n\tif j.putSlot(ctx, index, mine) != nil {\n\t\treturn j.settle(ctx, index, mine)\n\t}", 0, "not what is committed"},
@@ -140,7 +140,7 @@ var mutants = []struct {
 
 // also is what some mutants change besides, in the same file.
 var also = map[string][2]string{
-	"a reader looks at head while it gathers": {"r.check(ctx, next)", "_ = next"},
+	"a reader looks at head before it gathers": {"\t\t\tg.invalid = r.journal.check(ctx, g)\n", ""},
 }
 
 // TestMutantsAreStillMutants keeps the list true to the source: each text is there once.

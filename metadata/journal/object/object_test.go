@@ -513,6 +513,21 @@ func TestBind(t *testing.T) {
 		must(t, Bind(ctx, second, keys, local))
 		refused(t, Bind(ctx, first, keys, local), journal.ErrMismatch)
 		must(t, Bind(ctx, second, keys, local))
+
+		own := newBolt(t) // the first cluster gets a journal of its own, and is told what is still in the way
+		for _, local := range []Local{local, own} {
+			if err := Bind(ctx, first, keys, local); err == nil || !strings.Contains(err.Error(), "delete the object "+keys.Head()+" ") {
+				t.Errorf("a bucket with nothing but a head: %v", err)
+			}
+		}
+		data := keys.Data(objectstore.Segment{Number: 1})
+		_, err := first.Put(ctx, data, objectstore.NewBody([]byte("x")), objectstore.IfAbsent())
+		must(t, err)
+		if err := Bind(ctx, first, keys, own); err == nil || strings.Contains(err.Error(), "delete") {
+			t.Errorf("a bucket with data: %v", err)
+		}
+		must(t, first.Delete(ctx, data, keys.Head()))
+		must(t, Bind(ctx, first, keys, own))
 	})
 }
 

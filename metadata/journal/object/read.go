@@ -14,18 +14,20 @@ import (
 // behind them as many as are asked for at once, with at most aheadBytes each; and one entry of any size: 88 MiB if all are as
 // large as an entry can be, and a few if they are as usual.
 //
-// With 20 ms for a GET that is 3,000 entries a second (BenchmarkRead); AWS S3 promises 5,500 GETs a second below a prefix.
+// With 20 ms for a GET that is 3,000 entries a second (BenchmarkRead); AWS S3 promises 5,500 GETs a second below a prefix. The first
+// runs are short, 16 entries, 32, 64: where each GET takes seconds, and whoever reads has ten of them, it gets on all the same.
 const (
-	maxPrefetch = 64        // slots that are asked for at once
+	maxPrefetch = 64        // slots that are asked for at once; a store that allows fewer GETs at once could stand still
 	aheadBytes  = 512 << 10 // of a slot that are read before all slots below it were
-	runEntries  = 128       // entries that are validated by one GET of head
+	firstRun    = 16        // entries that are validated by the first GET of head; twice as many by each next one
+	runEntries  = 128       // at most
 	runBytes    = 4 << 20   // likewise
 )
 
 // Read implements journal.Journal.
 //
 // It works like this, time going to the right: slots are asked for ahead of what was taken, and while head is on its way for
-// one run, the next is gathered.
+// one run, and while that is handed out, the next is gathered. What is validated waits for nothing that comes after it.
 //
 //	GET slots   ├─ run 1 ─┤├─ run 2 ─┤├─ run 3: ends with a 404
 //	GET head              ├───┤      ├───┤   ├───┤
@@ -35,7 +37,7 @@ const (
 func (j *Journal) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry, error] {
 	return func(yield func(journal.Entry, error) bool) {
 		ctx, stop := context.WithCancel(ctx)
-		r := reader{journal: j, next: from}
+		r := reader{journal: j, next: from, limit: min(firstRun, j.run)}
 		defer r.under.Wait()
 		defer stop()
 		fail := func(index uint64, err error) {
@@ -45,23 +47,20 @@ func (j *Journal) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry
 			fail(0, journal.ErrTrimmed)
 			return
 		}
-		for now, next := (*run)(nil), (*run)(nil); ; now = next {
-			if next = nil; now == nil || !now.last {
-				var err error
-				if next, err = r.gather(ctx); err != nil {
-					fail(r.next, err)
-					return
-				}
-			}
-			if err := now.checked(); err != nil {
-				fail(now.first, err)
+		for now := r.begin(ctx, nil); now != nil; {
+			<-now.gathered
+			if now.failed != nil {
+				fail(now.end(), now.failed)
 				return
 			}
-			if next != nil {
-				r.check(ctx, next)
+			var next *run
+			if !now.last {
+				next = r.begin(ctx, now)
 			}
-			if now == nil {
-				continue
+			<-now.checked
+			if now.invalid != nil {
+				fail(now.first, now.invalid)
+				return
 			}
 			for _, e := range now.entries {
 				if !yield(e, nil) {
@@ -69,40 +68,60 @@ func (j *Journal) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry
 				}
 			}
 			if now.damage != nil {
-				fail(r.next, now.damage)
+				fail(now.end(), now.damage)
 			}
-			if now.last {
-				return
-			}
+			now = next
 		}
 	}
 }
 
-// reader belongs to one Read, and to its goroutine.
+// reader belongs to one Read. next, limit, ahead and window belong to the goroutine that gathers a run, of which there is one at a time.
 type reader struct {
 	journal *Journal
 	next    uint64         // the first slot that was not taken
+	limit   int            // entries of the next run
 	ahead   []*slot        // next, next+1, …: asked for, and not taken
 	window  int            // how many to ask for at once
-	under   sync.WaitGroup // requests that are under way
+	under   sync.WaitGroup // all that is under way
 }
 
 // run is consecutive entries, and what one GET of head says about them.
 type run struct {
-	first   uint64 // slot
-	entries []journal.Entry
-	last    bool  // the journal ends behind them, or damage does
-	damage  error // what was found behind them
+	first    uint64        // slot
+	gathered chan struct{} // closed once what follows is set
+	entries  []journal.Entry
+	last     bool  // the journal ends behind them, or damage does
+	damage   error // what was found behind them
+	failed   error // of the store, or ctx ended: the run counts for nothing
 
-	done  chan struct{} // closed once valid is set
-	valid error         // nil: they are what is committed
+	checked chan struct{} // closed once invalid is set; never, if it failed
+	invalid error         // nil: they are what is committed
 }
 
-// gather takes the next run. The order of slots decides alone what belongs to it: a 404 ends it even if a later slot was found
+// end is the slot behind the run.
+func (g *run) end() uint64 { return g.first + uint64(len(g.entries)) }
+
+// begin gathers the run behind before, which is gathered; nil: the first. Then it is checked, once before is.
+func (r *reader) begin(ctx context.Context, before *run) *run {
+	g := &run{first: r.next, gathered: make(chan struct{}), checked: make(chan struct{})}
+	r.under.Go(func() {
+		g.failed = r.gather(ctx, g)
+		close(g.gathered)
+		if before != nil {
+			<-before.checked
+		}
+		if g.failed == nil {
+			g.invalid = r.journal.check(ctx, g)
+			close(g.checked)
+		}
+	})
+	return g
+}
+
+// gather takes the slots of a run. The order of slots decides alone what belongs to it: a 404 ends it even if a later slot was found
 // filled, since slots are filled in order, so that one came later. Damage ends it too. An error is of the store, or ctx ended.
-func (r *reader) gather(ctx context.Context) (*run, error) {
-	g := &run{first: r.next}
-	for size := 0; !g.last && len(g.entries) < r.journal.run && size < runBytes; {
+func (r *reader) gather(ctx context.Context, g *run) error {
+	for size := 0; !g.last && len(g.entries) < r.limit && size < runBytes; {
 		s := r.take(ctx)
 		if s.err == nil && !s.found {
 			g.last = true
@@ -117,36 +136,24 @@ func (r *reader) gather(ctx context.Context) (*run, error) {
 		case errors.Is(err, journal.ErrCorrupt), errors.Is(err, journal.ErrFormat):
 			g.last, g.damage = true, err
 		case err != nil:
-			return nil, err
+			return err
 		default:
 			g.entries, size, r.next = append(g.entries, e), size+len(s.bytes), r.next+1
 		}
 	}
-	return g, nil
+	r.limit = min(2*r.limit, r.journal.run)
+	return nil
 }
 
-// check begins the GET of head that validates a run (J2). The run must be gathered: all its GETs were answered, so this one begins
-// afterwards, and nothing else will do. It means: from the first slot of the run on nothing was trimmed before all was read, so
+// check asks for the head that validates a run (J2). The run must be gathered: all its GETs were answered, so this one begins
+// afterwards, and nothing else will do. nil means: from the first slot of the run on nothing was trimmed before all was read, so
 // each slot showed the first thing that it ever held, and the 404, if there is one, was the end.
-func (r *reader) check(ctx context.Context, g *run) {
-	g.done = make(chan struct{})
-	r.under.Go(func() {
-		defer close(g.done)
-		h, _, err := r.journal.readHead(ctx)
-		if err == nil && h.Boundary > g.first {
-			err = journal.ErrTrimmed
-		}
-		g.valid = err
-	})
-}
-
-// checked waits for what check finds.
-func (g *run) checked() error {
-	if g == nil {
-		return nil
+func (j *Journal) check(ctx context.Context, g *run) error {
+	h, _, err := j.readHead(ctx)
+	if err == nil && h.Boundary > g.first {
+		err = journal.ErrTrimmed
 	}
-	<-g.done
-	return g.valid
+	return err
 }
 
 // slot is a GET of a slot that is under way, or its answer. bytes, found and err may be read once done is closed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -32,8 +33,8 @@ func written(t *testing.T, sizes ...int) objectstore.Store {
 // was ahead then, and for head once in a run. At the end of a journal it is not ahead at all.
 func TestReadingAheadCostsLittle(t *testing.T) {
 	for _, test := range []struct{ entries, slots, heads int }{
-		{0, 1, 1}, {1, 3, 1}, {2, 3, 1}, {3, 7, 1}, {6, 7, 1}, {7, 15, 1}, {62, 63, 1}, {63, 127, 1}, {64, 128, 1},
-		{runEntries - 1, runEntries - 1 + maxPrefetch, 1}, {runEntries, runEntries + maxPrefetch, 2}, {1000, 1000 + maxPrefetch, 1 + 1000/runEntries},
+		{0, 1, 1}, {1, 3, 1}, {2, 3, 1}, {3, 7, 1}, {6, 7, 1}, {7, 15, 1}, {firstRun - 1, 31, 1}, {firstRun, 31, 2}, {62, 63, 3}, {63, 127, 3},
+		{64, 128, 3}, {7*firstRun - 1, 7*firstRun - 1 + maxPrefetch, 3}, {7 * firstRun, 7*firstRun + maxPrefetch, 4}, {1000, 1000 + maxPrefetch, 4 + (1000-7*firstRun)/runEntries},
 	} {
 		j, w := open(t, written(t, make([]int, 1000)...))
 		from, n := uint64(1002-test.entries), 0
@@ -123,6 +124,67 @@ func TestReadingAheadHoldsLittle(t *testing.T) {
 			t.Errorf("%d entries were read", n)
 		}
 	})
+}
+
+// TestWhatIsValidatedWaitsForNothingBehindIt: a GET that takes for ever holds up its own run only.
+func TestWhatIsValidatedWaitsForNothingBehindIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &held{Store: written(t, make([]int, 199)...), release: make(chan struct{})}
+		j, err := Open(t.Context(), h, testKeys(t))
+		must(t, err)
+		h.key = j.keys.Journal(3*firstRun + 1) // the first of the third run
+		var n atomic.Int64
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, err := range j.Read(t.Context(), 1) {
+				must(t, err)
+				n.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if got := n.Load(); got != 3*firstRun {
+			t.Errorf("%d entries were handed out while the one behind %d was waited for", got, 3*firstRun)
+		}
+		close(h.release)
+		if <-done; n.Load() != 200 {
+			t.Errorf("%d entries were read", n.Load())
+		}
+	})
+}
+
+// denying is a store that denies one GET.
+type denying struct {
+	objectstore.Store
+	key string
+}
+
+func (d denying) Get(ctx context.Context, key string, r objectstore.Range) (objectstore.Object, error) {
+	if key == d.key {
+		return objectstore.Object{}, objectstore.ErrDenied
+	}
+	return d.Store.Get(ctx, key, r)
+}
+
+// TestAStoreThatFailsComesAfterWhatIsValidated: so whoever reads on begins further on.
+func TestAStoreThatFailsComesAfterWhatIsValidated(t *testing.T) {
+	const slot = 3*firstRun + 5
+	keys := testKeys(t)
+	j, err := Open(t.Context(), denying{written(t, make([]int, 199)...), keys.Journal(slot)}, keys)
+	must(t, err)
+	n := 0
+	for e, err := range j.Read(t.Context(), 1) {
+		if err != nil {
+			if n != 3*firstRun || !errors.Is(err, objectstore.ErrDenied) || !strings.Contains(err.Error(), fmt.Sprint("at ", slot)) {
+				t.Errorf("after %d entries: %v", n, err)
+			}
+			return
+		}
+		if n++; e.Index != uint64(n) {
+			t.Fatalf("entry %d where %d should be", e.Index, n)
+		}
+	}
+	t.Error("the store did not fail")
 }
 
 // TestReadEndsWithNothingUnderWay: whoever does not want more, or has found the end, does not wait for what was asked for ahead, and
