@@ -54,7 +54,7 @@ func fetchRecords(ctx context.Context, s *Server, r wire.Request, req *kmsg.Fetc
 	resp.Version = r.Version
 	records := f.answer(resp, listed, req.IsolationLevel == 1)
 	if body := encodeFetch(resp, records); body != nil {
-		return wire.Response{Body: body}
+		return wire.Response{Body: body, Message: resp}
 	}
 	joinRecords(resp, records)
 	return wire.Response{Message: resp}

@@ -1,12 +1,12 @@
 package wire
 
 import (
-	"reflect"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire/codes"
 )
 
 // metrics are what this package counts. Labels come from closed sets: API names and versions that are served, Kafka's error
@@ -16,6 +16,7 @@ type metrics struct {
 	accepted   *prometheus.CounterVec // listener
 	closed     *prometheus.CounterVec // reason
 	requests   *prometheus.CounterVec // api, version, error
+	errors     *prometheus.CounterVec // api, error
 	seconds    *prometheus.HistogramVec
 	received   prometheus.Counter
 	sent       prometheus.Counter
@@ -35,6 +36,9 @@ func newMetrics(reg prometheus.Registerer, b, reserve *budget) (*metrics, error)
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leat_wire_requests_total", Help: "Requests, by API, version and top-level error."},
 			[]string{"api", "version", "error"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "leat_wire_errors_total", Help: "Errors in answers, of the whole or of a topic, partition or group in it, by API and Kafka's name."},
+			[]string{"api", "error"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "leat_wire_request_seconds", Help: "Time from a request's begin until its answer was there.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"api"}),
@@ -49,12 +53,15 @@ func newMetrics(reg prometheus.Registerer, b, reserve *budget) (*metrics, error)
 		acceptFail: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "leat_wire_accept_errors_total", Help: "Failures to accept a connection, such as too many open files."}),
 	}
+	for _, why := range reasons {
+		m.closed.WithLabelValues(string(why))
+	}
 	used := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "leat_wire_memory_bytes", Help: "Memory budget held by requests in flight."}, func() float64 { return float64(b.inUse() + reserve.inUse()) })
 	limit := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "leat_wire_memory_limit_bytes", Help: "Memory budget for requests in flight."}, func() float64 { return float64(b.limit + reserve.limit) })
 	for _, c := range []prometheus.Collector{
-		m.open, m.accepted, m.closed, m.requests, m.seconds, m.received, m.sent, m.waits, m.panics, m.acceptFail, used, limit,
+		m.open, m.accepted, m.closed, m.requests, m.errors, m.seconds, m.received, m.sent, m.waits, m.panics, m.acceptFail, used, limit,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -86,35 +93,35 @@ const (
 	reasonProxy       reason = "proxy_header"
 )
 
+// reasons are all there are.
+var reasons = []reason{
+	reasonClient, reasonNetwork, reasonIdle, reasonSlow, reasonTooLong, reasonMalformed,
+	reasonUnsupported, reasonMemory, reasonPanic, reasonHandler, reasonWrite, reasonSlowReader, reasonDrain,
+	reasonLimit, reasonLimitIP, reasonAge, reasonShed, reasonProxy,
+}
+
 // count records one answered request.
 func (m *metrics) count(h Header, seconds float64, resp Response) {
-	name := shapes[h.Key].name
-	m.requests.WithLabelValues(name, strconv.Itoa(int(h.Version)), errorName(resp)).Inc()
+	name, whole := shapes[h.Key].name, "NONE"
+	codes.In(resp.Message, func(code int16, top bool) {
+		e := errorName(code)
+		m.errors.WithLabelValues(name, e).Inc()
+		if top {
+			whole = e
+		}
+	})
+	if resp.Close {
+		whole = "CLOSED"
+		m.errors.WithLabelValues(name, whole).Inc()
+	}
+	m.requests.WithLabelValues(name, strconv.Itoa(int(h.Version)), whole).Inc()
 	m.seconds.WithLabelValues(name).Observe(seconds)
 }
 
-// errorName is Kafka's name of the answer's top-level error: "NONE" also where an answer has errors only further down.
-func errorName(resp Response) string {
-	if resp.Close {
-		return "CLOSED"
-	}
-	code := topLevelError(resp.Message)
-	if code == 0 {
-		return "NONE"
-	}
+// errorName is Kafka's name of an error code.
+func errorName(code int16) string {
 	if e := kerr.TypedErrorForCode(code); e != nil {
 		return e.Message
 	}
 	return "UNKNOWN_SERVER_ERROR"
-}
-
-func topLevelError(m kmsg.Response) int16 {
-	v := reflect.ValueOf(m)
-	if !v.IsValid() || v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return 0
-	}
-	if f := v.Elem().FieldByName("ErrorCode"); f.IsValid() && f.Kind() == reflect.Int16 {
-		return int16(f.Int())
-	}
-	return 0
 }

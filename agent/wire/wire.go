@@ -47,6 +47,10 @@ type Request struct {
 	ClientSoftware Software // from ApiVersions
 	Conn           uint64   // opaque id of the connection, unique within this process; a fetch session belongs to it
 
+	// Mark is Config.Mark as it was when the first byte of the request came, if the connection was being read and nothing lay unread. Else the
+	// request may be as old as the last one of which that is true, and has its mark; so it is never too young. 0 without Config.Mark.
+	Mark uint64
+
 	// Memory is what the answer is charged to, if its handler takes memory for it: within finish alone, and wire gives it back. nil for
 	// what did not come by a connection.
 	Memory *answers.Account
