@@ -18,7 +18,7 @@ import (
 //	<cluster>/snapshot/<index>-manifest-<random>  manifest of the state image taken at index
 //	<cluster>/snapshot/<index>-shard-<random>     one immutable shard, first written for the image taken at index
 //	<cluster>/data/<owner>/<number>-<attempt>     a segment; owner: 32 hex digits, number: 16 hex digits, attempt: decimal
-//	<cluster>/probe/<random>                      written and deleted by the start-up probe
+//	<cluster>/probe/<random>                      written and deleted by probes, at the start and while the bucket seems away
 
 // Keys makes and parses the names of one cluster.
 type Keys struct{ cluster string }
@@ -175,7 +175,7 @@ func (k Keys) ParseData(key string) (Segment, error) {
 	return s, nil
 }
 
-// Probe is the name of a throw-away object of the start-up probe.
+// Probe is the name of a throw-away object of a probe. What one that landed late has left, a few bytes, says nothing and may be deleted.
 func (k Keys) Probe(random [16]byte) string {
 	return k.cluster + "/probe/" + hex.EncodeToString(random[:])
 }

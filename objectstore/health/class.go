@@ -62,14 +62,15 @@ func (s *Store) end(c *class, err error) {
 type word int
 
 const (
-	answered word = iota // it works
+	answered word = iota // it works, or has too much to do: then it refuses others, too
 	failed
 	silent // nothing
 )
 
 func verdict(err error) word {
 	switch {
-	case err == nil, errors.Is(err, objectstore.ErrNotFound), errors.Is(err, objectstore.ErrLost), errors.Is(err, objectstore.ErrRange):
+	case err == nil, errors.Is(err, objectstore.ErrNotFound), errors.Is(err, objectstore.ErrLost), errors.Is(err, objectstore.ErrRange),
+		errors.Is(err, objectstore.ErrThrottled):
 		return answered
 	case errors.Is(err, context.Canceled), errors.Is(err, objectstore.ErrKey):
 		return silent

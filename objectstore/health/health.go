@@ -4,6 +4,9 @@
 // asks itself, with requests so small that a thin line full of large objects does not hold them up: it creates an object under
 // a condition, reads it and deletes it. If that fails too, the store is stuck, until such a probe succeeds again.
 //
+// A store that refuses everybody because it has too much to do is not stuck, and neither, once that is known, is one that takes seconds for
+// every request: this process is no worse off than others then.
+//
 // What was asked for decides, so a store that nobody asks anything costs no request, and is never stuck. It must never change, hold up
 // or repeat a request that passes.
 package health
@@ -25,7 +28,7 @@ import (
 // Config is how soon a store counts as stuck.
 type Config struct {
 	Patience time.Duration // without an answer to any read, or to any write, before the store is probed
-	Deadline time.Duration // of each request of a probe
+	Deadline time.Duration // of each request of a probe; twice as long after each that fails, up to AgainMax
 	// While the store is stuck it is probed after Again, and after twice as long each time, up to AgainMax.
 	Again, AgainMax time.Duration
 }
@@ -53,7 +56,7 @@ const (
 
 // Store watches the requests to another. Make it with New; without Run it is never stuck.
 //
-// mu guards reads, writes, stuck and changed. key belongs to Run.
+// mu guards reads, writes, stuck and changed. What is below belongs to Run.
 type Store struct {
 	inner   objectstore.Store
 	cfg     Config
@@ -66,14 +69,22 @@ type Store struct {
 	stuck         error         // nil: it is not
 	changed       chan struct{} // closed and replaced when stuck changes
 
-	key string // of the probe that has not succeeded yet; "": none
+	deadline time.Duration // of each request of the next probe
+	key      string        // of the next probe; "": a new one
+	tried    bool          // key may be created yet by an earlier attempt
+	waste    []string      // to be deleted with what the next probe makes; at most wasteMost, the newest
 }
+
+// wasteMost bounds what probes may leave that is deleted later. A store that does not delete keeps the others, of a few bytes each.
+const wasteMost = 16
 
 var _ objectstore.Store = (*Store)(nil)
 
 // New decorates inner; cfg must be valid. newKey answers a name for a probe's object that was never used before. reg may be nil.
 func New(inner objectstore.Store, cfg Config, newKey func() string, reg prometheus.Registerer) *Store {
-	s := &Store{inner: inner, cfg: cfg, newKey: newKey, hints: make(chan struct{}, 1), changed: make(chan struct{})}
+	s := &Store{
+		inner: inner, cfg: cfg, newKey: newKey, hints: make(chan struct{}, 1), changed: make(chan struct{}), deadline: cfg.Deadline,
+	}
 	s.metrics = newMetrics(reg, s)
 	return s
 }
@@ -123,15 +134,18 @@ func (s *Store) Run(ctx context.Context) {
 
 // recover probes a stuck store until it is back, or ctx ends.
 func (s *Store) recover(ctx context.Context) {
+	took := time.Duration(0) // by the probe before, which counts as a pause
 	for pause := s.cfg.Again; ; pause = min(2*pause, s.cfg.AgainMax) {
 		select { // a hint from before says nothing
 		case <-s.hints:
 		default:
 		}
-		if !wait(ctx, s.cfg.Again/hurries, nil) || !wait(ctx, pause-s.cfg.Again/hurries, s.hints) {
+		if !wait(ctx, s.cfg.Again/hurries, nil) || !wait(ctx, pause-s.cfg.Again/hurries-took, s.hints) {
 			return
 		}
+		began := time.Now()
 		err := s.probe(ctx)
+		took = time.Since(began)
 		if ctx.Err() != nil {
 			return
 		}
@@ -179,48 +193,76 @@ func (s *Store) relax(now time.Time) {
 	s.writes.relax(now)
 }
 
-// probe finds out whether the store creates and reads. A name is used until its object could be created: an earlier attempt that
-// landed says so, then the next name tells. What an attempt leaves that lands after its deletion is a few bytes, seldom.
+// probe finds out whether the store answers what creates and what reads, and learns how long that takes.
 func (s *Store) probe(ctx context.Context) error {
 	s.metrics.probes.Inc()
-	var made []string
-	defer func() { s.delete(ctx, made) }()
-	for err := errors.New("no attempt yet"); err != nil; {
-		if s.key == "" {
-			s.key = s.newKey()
-		}
-		if err = s.create(ctx, s.key); err != nil && (!errors.Is(err, objectstore.ErrLost) || len(made) > 0) {
-			return fmt.Errorf("create an object: %w", err)
-		}
-		made, s.key = append(made, s.key), ""
+	slowest, err := s.attempt(ctx)
+	if err != nil {
+		slowest = s.deadline
 	}
-	if err := s.read(ctx, made[len(made)-1]); err != nil {
-		return fmt.Errorf("read an object: %w", err)
-	}
-	return nil
+	s.deadline = max(s.cfg.Deadline, min(2*slowest, s.cfg.AgainMax))
+	return err
 }
 
-// delete deletes what a probe made. Whether a store does that is not asked: nothing that clients wait for depends on it.
-func (s *Store) delete(ctx context.Context, made []string) {
-	if len(made) > 0 {
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
+// attempt makes the requests of a probe and answers how long the slowest of them took. A name is used until its object could be
+// created: an earlier attempt that landed says so, then the next name tells.
+func (s *Store) attempt(ctx context.Context) (slowest time.Duration, err error) {
+	var made, again []string
+	defer func() { s.clean(ctx, made, again) }()
+	ask := func(request func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, s.deadline)
 		defer cancel()
-		_ = s.inner.Delete(ctx, made...)
+		began := time.Now()
+		err := request(ctx)
+		slowest = max(slowest, time.Since(began))
+		return err
+	}
+	key := ""
+	for lost := true; lost && len(made) < 2; { // one name that was tried before, and a new one
+		if s.key == "" {
+			s.key, s.tried = s.newKey(), false
+		}
+		key = s.key
+		err := ask(func(ctx context.Context) error { return s.create(ctx, key) })
+		if lost = errors.Is(err, objectstore.ErrLost); err == nil || lost {
+			if made = append(made, key); s.tried { // another attempt may be on its way
+				again = append(again, key)
+			}
+			s.key = ""
+			continue
+		}
+		if s.tried = true; verdict(err) != answered {
+			return 0, fmt.Errorf("create an object: %w", err)
+		}
+	}
+	if err := ask(func(ctx context.Context) error { return s.read(ctx, key) }); verdict(err) != answered {
+		return 0, fmt.Errorf("read an object: %w", err)
+	}
+	return slowest, nil
+}
+
+// clean deletes what this probe made, and what earlier ones left; again is of the former what may yet be created once more. Whether a
+// store deletes is not asked: nothing that clients wait for depends on it.
+func (s *Store) clean(ctx context.Context, made, again []string) {
+	if len(made) == 0 { // it is away
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.deadline)
+	defer cancel()
+	made = append(s.waste, made...)
+	if s.waste = again; s.inner.Delete(ctx, made...) != nil {
+		s.waste = made[max(len(made)-wasteMost, 0):]
 	}
 }
 
 var content = []byte("probe")
 
 func (s *Store) create(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
-	defer cancel()
 	_, err := s.inner.Put(ctx, key, objectstore.NewBody(content), objectstore.IfAbsent())
 	return err
 }
 
 func (s *Store) read(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
-	defer cancel()
 	o, err := s.inner.Get(ctx, key, objectstore.Range{})
 	if err != nil {
 		return err

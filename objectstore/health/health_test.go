@@ -31,6 +31,7 @@ type moody struct {
 	mu    sync.Mutex
 	is    mood
 	lost  bool // puts are carried out, and their answers lost
+	keeps bool // nothing is deleted
 	count map[string]int
 }
 
