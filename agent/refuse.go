@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// turnAway closes every connection at once that is made after grace, so that clients try elsewhere instead of waiting for an agent that
+// turnAway resets every connection at once that is made after grace, so that clients try elsewhere instead of waiting for an agent that
 // takes long to start. Before that they wait, and are served if that comes soon. The function that it answers ends it, must be
 // called before the listeners are served, and may be called twice.
+//
+// It must be a reset: on a connection that ends in good order before its first answer, kgo takes the address for one that wants TLS or
+// SASL, and fails the records that it has for it (ErrFirstReadEOF). What is reset it tries again, as every client does.
 func turnAway(bound []net.Listener, grace time.Duration, log *slog.Logger) (end func()) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -33,7 +36,7 @@ func turnAway(bound []net.Listener, grace time.Duration, log *slog.Logger) (end 
 	})
 }
 
-// refuse takes and closes connections until stop is closed and the listener's deadline is over, or the listener is closed.
+// refuse takes and resets connections until stop is closed and the listener's deadline is over, or the listener is closed.
 func refuse(nl net.Listener, grace time.Duration, stop <-chan struct{}, log *slog.Logger) {
 	for wait := grace; ; wait = refusePause {
 		timer := time.NewTimer(wait)
@@ -52,6 +55,9 @@ func refuse(nl net.Listener, grace time.Duration, stop <-chan struct{}, log *slo
 				break
 			}
 			log.Debug("connection refused", "client", nc.RemoteAddr(), "reason", "starting")
+			if tc, ok := nc.(*net.TCPConn); ok {
+				_ = tc.SetLinger(0)
+			}
 			_ = nc.Close() // nothing was sent that could be lost
 		}
 	}
