@@ -148,11 +148,13 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	$(GO) vet -tags interop ./cmd/interop
 	$(GO) vet -tags localstack ./localstack
 	$(GO) vet -tags image ./cmd/image
+	$(GO) vet -tags simseed ./cmd/sim
 	cd cmd/etcd && $(GO) vet .
 	$(TOOLS)/staticcheck $(CHECKS) ./...
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
 	$(TOOLS)/staticcheck $(CHECKS) -tags localstack ./localstack
 	$(TOOLS)/staticcheck $(CHECKS) -tags image ./cmd/image
+	$(TOOLS)/staticcheck $(CHECKS) -tags simseed ./cmd/sim
 
 .PHONY: tools
 tools: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy $(TOOLS)/staticcheck ## Build what tests and lint need into .tools/, unless it is there

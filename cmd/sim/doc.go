@@ -9,8 +9,16 @@
 //	                               nemesis (nemesis_test.go): crash, pause, drain, cut
 //
 // testing/synctest gives time, not scheduling. So every step of store and network is handed to the scheduler, which lets one
-// happen at a time, when all goroutines are blocked, in an order that the seed decides; the same seed gives the same run. `make sim SEED=1 COUNT=1000` runs
-// many. mutants_test.go breaks the product on purpose, and shows that the checks find it.
+// happen at a time, when all goroutines are blocked, in an order that the seed decides. What repeats depends on how the tests are built:
+//
+//	make sim    with copies of a few files of the standard library (overlay), and the tag simseed: the same seed is the same run,
+//	            step by step and in any process, with the same hash of its trace. TestTheSameSeedTwiceIsTheSameRun, which is run
+//	            without the tag, builds that, and shows it.
+//	go test     The seed still decides the faults, the profile, and how the n-th step of a name fares. But the runtime draws which
+//	            of several ready cases a select takes, which of two timers of the same moment goes off first and in which order
+//	            contexts end, and it preempts: so runs of one seed part sooner or later, and nothing is promised.
+//
+// `make sim SEED=1 COUNT=1000` runs many. mutants_test.go breaks the product on purpose, and shows that the checks find it.
 //
 // It must never be imported, never open a socket, and never let two steps happen at once.
 package sim

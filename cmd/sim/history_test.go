@@ -157,6 +157,16 @@ func (h *history) check(w *world) {
 	h.checkRecords(w)
 	keys := map[string][]porcupine.Operation{}
 	clients := map[string]int{}
+	type sight struct {
+		key string
+		out any
+	}
+	sights := map[sight]bool{}
+	for _, o := range h.ops {
+		if o.in == look {
+			sights[sight{o.key, o.out}] = true
+		}
+	}
 	for _, o := range h.ops {
 		if o.key == "" {
 			continue
@@ -172,6 +182,9 @@ func (h *history) check(w *world) {
 			}
 			if o.values != nil && o.base < 0 {
 				continue // it is not in the log
+			}
+			if offset, ok := o.in.(int64); ok && !sights[sight{o.key, offset}] {
+				continue // nobody saw it: if it happened at all, that made no difference
 			}
 		}
 		keys[o.key] = append(keys[o.key], porcupine.Operation{ClientId: clients[o.client], Input: o, Output: o, Call: o.called, Return: end})

@@ -9,8 +9,5 @@ import _ "unsafe" // for linkname
 //go:linkname runtimeSeed runtime.simSeed
 var runtimeSeed uint64
 
-// seeded: a run repeats step by step.
-const seeded = true
-
 // seedRuntime has the runtime choose by a seed; 0: at random again.
 func seedRuntime(seed uint64) { runtimeSeed = seed }
