@@ -72,6 +72,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Agent, error) {
 func (a *Agent) build(ctx context.Context) (err error) {
 	reg := prometheus.NewRegistry()
 	a.cfg.Wire.Drain = min(a.cfg.Wire.Drain, drainTime)
+	a.cfg.Wire.Mark = func() uint64 { return a.groups.Accepted() } // it serves when there are groups
 	if a.server, err = wire.New(a.cfg.Wire, versions.Range, a.log, reg); err != nil {
 		return err
 	}
@@ -156,7 +157,8 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 		return err
 	}
 	a.groups = group.New(a.cfg.Group, group.Deps{
-		Door: a.session, Watch: a.replica.Watch, Mine: a.others.coordinates, Changed: known.Changed, Log: a.log, Register: reg,
+		Door: a.session, Applied: a.replica.Applied, Watch: a.replica.Watch, Mine: a.others.coordinates, Changed: known.Changed,
+		Log: a.log, Register: reg,
 	})
 	server := api.New(api.Deps{
 		Session: a.session, Catalog: catalog, Producer: a.producer, Fetcher: fetcher,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -19,7 +20,7 @@ import (
 func init() { on(kmsg.OffsetCommit, offsetCommit) }
 
 func offsetCommit(ctx context.Context, s *Server, r wire.Request, req *kmsg.OffsetCommitRequest) kmsg.Response {
-	accepted := s.Coordinator.Accepted(ctx) // before anything is waited for
+	accepted := cmp.Or(r.Mark, s.Coordinator.Accepted()) // before anything is waited for
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
 	refs := make([]topics.Ref, len(req.Topics))
 	for i, t := range req.Topics {

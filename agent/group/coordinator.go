@@ -19,6 +19,8 @@ import (
 // Deps is what a coordinator stands on.
 type Deps struct {
 	Door proof.Door // a metadata.Session
+	// Applied is the journal index that is applied here, told at once. nil: Door is asked.
+	Applied func() uint64
 	// Watch is that of the metadata.Service behind the door.
 	Watch func(ctx context.Context, since uint64) iter.Seq2[state.Change, error]
 	// Mine tells whether this agent is the one that should coordinate a group, as far as it knows. It is asked for every
@@ -66,8 +68,8 @@ type Coordinator struct {
 // New makes a coordinator; cfg must be valid. It does nothing before Run.
 func New(cfg Config, deps Deps) *Coordinator {
 	c := &Coordinator{
-		cfg: cfg, deps: deps, door: proof.New(deps.Door, cfg.ConfirmEvery), acceptance: offsets.NewAcceptance(deps.Door), log: deps.Log,
-		groups: map[string]*actor{}, orphans: map[string]orphan{},
+		cfg: cfg, deps: deps, door: proof.New(deps.Door, cfg.ConfirmEvery), acceptance: offsets.NewAcceptance(deps.Door, deps.Applied),
+		log: deps.Log, groups: map[string]*actor{}, orphans: map[string]orphan{},
 	}
 	c.m = newMetrics(deps.Register, c.held)
 	return c

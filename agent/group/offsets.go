@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +18,13 @@ type CommitRequest struct {
 	Group, Member, Instance string
 	Generation              int32
 	Offsets                 []state.OffsetCommit // must not be changed afterwards
-	// Accepted is a journal index that this agent had applied when the request reached it (see Coordinator.Accepted): what the client
+	// Accepted is a journal index that this agent had applied before the request reached it (see Coordinator.Accepted): what the client
 	// commits through other agents later cannot be undone by this request. 0: it reaches it now.
 	Accepted uint64
 }
 
 // Accepted is the journal index for requests that reach this agent now; 0 while the metadata cannot be read.
-func (c *Coordinator) Accepted(ctx context.Context) uint64 { return c.acceptance.Index(ctx) }
+func (c *Coordinator) Accepted() uint64 { return c.acceptance.Index() }
 
 // Commit records offsets and answers an error for each (nil, ErrMetadataTooLarge, ErrUnknownPartition). The others are in the
 // journal then. Errors of the whole request, of which nothing is committed: ErrInvalidGroupID, ErrUnknownMember,
@@ -37,10 +38,8 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	if max(len(r.Member), len(r.Instance)) > MaxGroupID {
 		return nil, ErrUnknownMember
 	}
-	if r.Accepted == 0 { // known before anything is waited for
-		if r.Accepted = c.Accepted(ctx); r.Accepted == 0 {
-			return nil, ErrCoordinatorNotAvailable
-		}
+	if r.Accepted = cmp.Or(r.Accepted, c.Accepted()); r.Accepted == 0 { // known before anything is waited for
+		return nil, ErrCoordinatorNotAvailable
 	}
 	// The coordinator's memory knows more than the journal about who may commit: who left, who was fenced. What it allows is
 	// checked again in Apply, so the order of commits and rebalances is the journal's, and any agent may commit: a group

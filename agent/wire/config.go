@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/leat-stream/leat/agent/wire/zone"
 )
 
 // Listener is one address that clients connect to. Several listeners reach one agent by different ways, inside and outside
@@ -38,6 +40,10 @@ type Config struct {
 	// read until requests finish. One request at a time may overdraw it to complete a frame that is already half read. Frames of at most
 	// 16 KiB that are no Produce have a reserve of a sixteenth of it, on top. Answers have half as much, on top: see package answers.
 	Memory int64
+
+	// Mark, if there is one, tells how far the world has got, by a number that grows; it must be quick. A request carries one that was taken
+	// before its first byte reached this agent, or when that did (Request.Mark).
+	Mark func() uint64
 
 	MaxConnections      int // over all listeners; beyond it a new connection is closed at once
 	MaxConnectionsPerIP int // 0 means no limit (behind a balancer all clients have one address)
@@ -73,6 +79,25 @@ const SharedMaxAge = 15 * time.Minute
 
 // minFrame is the shortest frame limit that makes sense: a request header with a client id.
 const minFrame = 1 << 10
+
+// mark is Mark, 0 if there is none.
+func (c *Config) mark() uint64 {
+	if c.Mark == nil {
+		return 0
+	}
+	return c.Mark()
+}
+
+// zone is the client's own word, else its listener's, else the agent's.
+func (c Config) zone(clientID string, l Listener) string {
+	if z := zone.Of(clientID); z != "" {
+		return z
+	}
+	if l.Zone != "" {
+		return l.Zone
+	}
+	return c.Zone
+}
 
 // Validate names the first setting that makes no sense.
 func (c Config) Validate() error {

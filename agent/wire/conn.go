@@ -47,6 +47,7 @@ type reading struct {
 	software Software
 	trusted  int // bytes that a frame gets at once, because this client has sent a frame as long before
 	habits   habits
+	mark     uint64 // of the last frame that was waited for, at first of the connection
 }
 
 // flight is what reader and answerer share.
@@ -201,6 +202,7 @@ func (c *conn) request(p parsed, body kmsg.Request) Request {
 		Zone:           c.s.cfg.zone(p.clientID, c.listener),
 		ClientSoftware: c.r.software,
 		Conn:           c.id,
+		Mark:           c.r.mark,
 		Memory:         c.held,
 	}
 }

@@ -18,6 +18,7 @@ type gated struct {
 	begun  chan int32
 	finish [20]chan Response
 	ctx    [20]context.Context
+	marks  [20]uint64
 	done   atomic.Int32
 }
 
@@ -31,7 +32,7 @@ func newGated() *gated {
 
 func (g *gated) Begin(ctx context.Context, r Request, body kmsg.Request) func() Response {
 	id := r.CorrelationID
-	g.ctx[id] = ctx
+	g.ctx[id], g.marks[id] = ctx, r.Mark
 	g.begun <- id
 	return func() Response {
 		defer g.done.Add(1)

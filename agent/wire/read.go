@@ -87,10 +87,13 @@ func chooseBudget(c *conn, ch *charge, size, got int) (int, error) {
 	return got, nil
 }
 
+// unreadGap is how long a read takes that did not find its bytes there.
+const unreadGap = time.Millisecond
+
 // readPrefix waits for a frame to begin, as long as Idle, and reads its size and what has come of the fixed part of the
 // header; it answers how many bytes that is, at least sizeBytes. It never reads beyond the frame: a good one is longer.
 func (c *conn) readPrefix() (int, error) {
-	got := 0
+	got, waited := 0, false
 	var wait frameWait
 	await := func() error {
 		c.mu.Lock()
@@ -102,9 +105,16 @@ func (c *conn) readPrefix() (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		begun := time.Now()
 		n, readErr := c.nc.Read(c.r.prefix[got:])
-		if got == 0 && n > 0 {
-			err = c.setReadDeadline(time.Now().Add(c.s.cfg.FrameTimeout))
+		if got == 0 {
+			now := time.Now()
+			if waited = waited || now.Sub(begun) >= unreadGap; n > 0 {
+				if waited { // nothing lay unread
+					c.r.mark = c.s.cfg.mark()
+				}
+				err = c.setReadDeadline(now.Add(c.s.cfg.FrameTimeout))
+			}
 		}
 		got += n
 		switch {

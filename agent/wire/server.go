@@ -256,7 +256,7 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 		return
 	}
 	s.peers.nextID++
-	c.id = s.peers.nextID
+	c.id, c.r.mark = s.peers.nextID, s.cfg.mark()
 	c.ctx, c.end = context.WithCancel(context.WithoutCancel(s.serving)) // draining must not end it
 	s.peers.all[c] = struct{}{}
 	if !s.peers.shedBy.IsZero() {

@@ -42,7 +42,7 @@ type Request struct {
 	ClientID       string   // "" also if it was null
 	Host           string   // the client's IP address, without port
 	Listener       string   // the name of the listener it came in by
-	Zone           string   // of the client: from its client.id, else its listener, else the agent (see ZoneOf)
+	Zone           string   // of the client: from its client.id, else its listener, else the agent (see package zone)
 	ForwardedBy    string   // the agent that passed the request on, "" if the client asked this agent itself
 	ClientSoftware Software // from ApiVersions
 	Conn           uint64   // opaque id of the connection, unique within this process; a fetch session belongs to it

@@ -183,5 +183,8 @@ func (r *Replica) proveFresh(ctx context.Context) (uint64, error) {
 	}
 }
 
+// Applied is the index of the last entry that is applied here.
+func (r *Replica) Applied() uint64 { return r.applied.Load() }
+
 // Waiting is how many calls wait to be served: of Do, and of Ask for a fresh state.
 func (r *Replica) Waiting() int { return len(r.in.calls) + len(r.in.fresh) }

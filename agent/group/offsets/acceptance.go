@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/agent/group/proof"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
 )
 
 const (
@@ -16,12 +18,13 @@ const (
 	unread = 500 * time.Millisecond
 )
 
-// Acceptance tells what this agent had applied when a request reached it: no more than what was committed before it was sent. For one
-// that waited to be read while the process stood still, that is what was applied before.
+// Acceptance tells what this agent had applied when a request that is read now reached it. For one that waited to be read while the process
+// stood still, that is what was applied before. How long one lay unread otherwise is for whoever reads to know: he asks when he has found
+// nothing to read (wire.Config.Mark).
 //
-// door never changes; mu guards what is below it. Run alone writes it.
+// applied never changes; mu guards what is below it. Run alone writes it.
 type Acceptance struct {
-	door proof.Door
+	applied func() uint64 // 0 while the metadata cannot be read
 
 	mu     sync.Mutex
 	at     time.Time // of the last tick; zero before the first
@@ -30,16 +33,22 @@ type Acceptance struct {
 	until  time.Time // so long requests may be as old as that
 }
 
-// NewAcceptance makes one; until Run runs it knows nothing of time.
-func NewAcceptance(d proof.Door) *Acceptance { return &Acceptance{door: d} }
-
-// Index is the journal index for a request that was just read; 0 while the metadata cannot be read.
-func (a *Acceptance) Index(ctx context.Context) uint64 {
-	index, err := applied(ctx, a.door)
-	if err != nil {
-		return 0
+// NewAcceptance makes one; until Run runs it knows nothing of time. applied may be nil: then d is asked.
+func NewAcceptance(d proof.Door, applied func() uint64) *Acceptance {
+	if applied == nil {
+		applied = func() (index uint64) {
+			if err := d.Ask(context.Background(), metadata.Local(), func(r state.Reader) { index = r.Index() }); err != nil {
+				return 0
+			}
+			return index
+		}
 	}
-	now := time.Now()
+	return &Acceptance{applied: applied}
+}
+
+// Index is the journal index for a request that is read now; 0 while the metadata cannot be read. It waits for nothing.
+func (a *Acceptance) Index() uint64 {
+	index, now := a.applied(), time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -57,7 +66,7 @@ func (a *Acceptance) Run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
-		if index, err := applied(ctx, a.door); err == nil {
+		if index := a.applied(); index > 0 {
 			a.note(index, time.Now())
 		}
 		select {

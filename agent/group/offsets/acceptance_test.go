@@ -28,7 +28,7 @@ func (g *growing) Ask(_ context.Context, _ metadata.Freshness, read func(state.R
 func TestRequestThatWaitedWhileTheProcessStoodStillIsAsOldAsThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &growing{state.New()}
-		a, ctx := NewAcceptance(g), t.Context()
+		a, ctx := NewAcceptance(g, nil), t.Context()
 		now := time.Now()
 		learn := func() {
 			if _, err := g.Do(ctx); err != nil {
@@ -37,7 +37,7 @@ func TestRequestThatWaitedWhileTheProcessStoodStillIsAsOldAsThat(t *testing.T) {
 		}
 		is := func(want uint64) {
 			t.Helper()
-			if got := a.Index(ctx); got != want {
+			if got := a.Index(); got != want {
 				t.Errorf("accepted at %d, want %d", got, want)
 			}
 		}
@@ -85,8 +85,11 @@ func TestRequestThatWaitedWhileTheProcessStoodStillIsAsOldAsThat(t *testing.T) {
 func TestAcceptanceTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &growing{state.New()}
-		a := NewAcceptance(g)
+		a := NewAcceptance(g, nil)
 		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := g.Do(ctx); err != nil {
+			t.Fatal(err)
+		}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -39,12 +39,6 @@ func Read(ctx context.Context, d proof.Door, group string, want []state.TopicPar
 	return answer, err
 }
 
-// applied is the journal index that this agent has applied.
-func applied(ctx context.Context, d proof.Door) (index uint64, err error) {
-	err = d.Ask(ctx, metadata.Local(), func(r state.Reader) { index = r.Index() })
-	return index, err
-}
-
 // Fitting is those offsets whose metadata is not longer than limit, their places in the list, and about how many bytes they take in the
 // journal.
 func Fitting(list []state.OffsetCommit, limit int) (fit []state.OffsetCommit, places []int, size int64) {

@@ -1,4 +1,5 @@
-package wire
+// Package zone reads the zone of a client from its client.id. It must never fail because of what a client says there.
+package zone
 
 import (
 	"net/url"
@@ -11,9 +12,9 @@ var zoneKeys = map[string]bool{
 	"zone": true, "az": true, "ws_az": true, "warpstream_az": true, "automq_az": true, "inkless_az": true, "diskless_az": true,
 }
 
-// ZoneOf answers the zone that a client.id names as key=zone among parts separated by comma, semicolon, ampersand or space
+// Of answers the zone that a client.id names as key=zone among parts separated by comma, semicolon, ampersand or space
 // ("app,zone=eu-1a"), in any of the spellings in use; "" if none. The first one that is not empty wins.
-func ZoneOf(clientID string) string {
+func Of(clientID string) string {
 	if !strings.Contains(clientID, "=") {
 		return ""
 	}
@@ -31,15 +32,4 @@ func ZoneOf(clientID string) string {
 		return value
 	}
 	return ""
-}
-
-// zone is the client's own word, else its listener's, else the agent's.
-func (c Config) zone(clientID string, l Listener) string {
-	if z := ZoneOf(clientID); z != "" {
-		return z
-	}
-	if l.Zone != "" {
-		return l.Zone
-	}
-	return c.Zone
 }
