@@ -19,6 +19,7 @@ import (
 const (
 	slowStart      = 2 * time.Second
 	slowStartAgain = 10 * time.Second
+	longStart      = time.Minute // a start that takes longer calls for attention
 )
 
 // What an agent does while it starts.
@@ -65,7 +66,11 @@ func (l *loading) tell() {
 	if l.doing.Load() != startOpens {
 		args = append(args, "snapshot", l.snapshot.Load(), "shards", l.shards.Load(), "entries", l.entries.Load(), "index", l.index.Load())
 	}
-	l.log.Info("still starting", args...)
+	level := slog.LevelInfo
+	if time.Since(l.began) > longStart {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "still starting", args...)
 	l.timer.Reset(slowStartAgain)
 }
 

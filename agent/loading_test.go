@@ -44,6 +44,13 @@ func TestAnAgentThatStartsForLongSaysSo(t *testing.T) {
 		if got := l.String(); !strings.Contains(got, "3 entries") {
 			t.Errorf("readyz says %q", got)
 		}
+		if strings.Contains(log.String(), "WARN") {
+			t.Errorf("soon the log is %q", log.String())
+		}
+		time.Sleep(longStart)
+		if !strings.Contains(log.String(), "WARN") {
+			t.Errorf("after a minute the log is %q", log.String())
+		}
 		log.Reset()
 		l.end()
 		l.end()

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/leat-stream/leat/metadata"
@@ -139,6 +140,31 @@ func TestR2AnObjectWhoseCommitFitsNoEntryIsSkipped(t *testing.T) {
 	results, err = s.DoObjects(t.Context(), 5, state.SkipObject{})
 	if err != nil || results[0].Code != state.CodeOK {
 		t.Errorf("the next call: %v %v", results, err)
+	}
+}
+
+// heeding is a service that notes the largest entry that is asked of it.
+type heeding struct {
+	*lossy
+	largest *atomic.Int64
+}
+
+func (h heeding) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
+	h.largest.Store(max(h.largest.Load(), int64(len(state.EncodeEntry(state.Entry{Commands: commands})))))
+	return h.lossy.Do(ctx, commands...)
+}
+
+// TestWhatFitsNoEntryIsNotSent: on the way to the leader it could be lost for being too large, again and again, and nobody would say why.
+func TestWhatFitsNoEntryIsNotSent(t *testing.T) {
+	svc := heeding{service(t), &atomic.Int64{}}
+	s, _ := session(t, svc, 1)
+	results, err := s.DoObjects(t.Context(), 1, state.SkipObject{}, commit(200_000, 1), state.SkipObject{})
+	must(t, err)
+	if results[0].Code != state.CodeOK || results[1].Code != state.CodeInvalid || results[2].Code != state.CodeOK {
+		t.Errorf("the codes are %v, %v and %v", results[0].Code, results[1].Code, results[2].Code)
+	}
+	if n := svc.largest.Load(); n > 9<<20 {
+		t.Errorf("%d bytes were sent", n)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/replica/election"
 	"github.com/leat-stream/leat/metadata/state"
@@ -51,9 +52,6 @@ func (f *follower) watch(ctx context.Context) (stand bool, err error) {
 		return false, nil
 	}
 	wait := max(time.Duration(v.ahead)*election.Pause, f.hold)
-	if v.torn && why == silent {
-		wait = max(wait, r.cfg.Patience)
-	}
 	if r.isolated = v.isolated; r.isolated && why > lost {
 		wait = max(wait, r.cfg.SessionPatience+2*r.cfg.Patience)
 		if err := f.lookAround(ctx, p); err != nil {
@@ -142,7 +140,6 @@ type view struct {
 	ahead    int    // of those who answer, how many would stand before this agent
 	better   string // one that knows of a newer term; "": nobody
 	hearing  string // one that hears the leader of this term, and not through this agent; "": nobody
-	torn     bool   // others than the leader say nothing, too: some may hear it, and word of it may be on its way from agent to agent
 	isolated bool   // most of the others say nothing at all: it may be this agent that is cut off
 }
 
@@ -196,7 +193,7 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 	})
 	peers = peers[:min(len(peers), maxSurvey)]
 	answers := make([]Status, len(peers))
-	var mute, torn atomic.Int32
+	var mute atomic.Int32
 	var wg sync.WaitGroup
 	for i, s := range peers {
 		wg.Go(func() {
@@ -204,11 +201,8 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 			switch {
 			case err == nil && status.Session == s.ID:
 				answers[i] = status
-			case err != nil && !errors.Is(err, ErrRefused):
+			case err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, metadata.ErrUnavailable): // who starts, or ends, is reached
 				mute.Add(1)
-				if s.ID != p.leader.Session {
-					torn.Add(1)
-				}
 			}
 		})
 	}
@@ -217,7 +211,6 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 	if f.leaving() {
 		v.ahead = len(peers)
 	}
-	v.torn = torn.Load() > 0
 	v.isolated = 2*int(mute.Load()) > len(peers)
 	best := limit + 1
 	for i, a := range answers {

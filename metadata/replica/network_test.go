@@ -7,26 +7,28 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/replica"
 )
 
 // network connects the replicas of a cluster by name. A node is there, gone (connections are refused) or frozen (nothing is ever
-// answered, and its own calls get nowhere); two nodes may be cut off from each other.
+// answered, and its own calls get nowhere), or it starts and answers nobody anything else; two nodes may be cut off from each other.
 type network struct {
-	mu     sync.Mutex
-	nodes  map[string]*replica.Server
-	frozen map[string]chan struct{} // closed when it thaws
-	cut    map[[2]string]bool
-	pushed map[[2]string]int                 // entries from one node to another
-	calls  map[string]int                    // by "method from to"
-	feeds  map[[2]string]*stream             // the newest from one node to another
-	tamper func(to string, e *journal.Entry) // nil: entries arrive as they were sent
+	mu       sync.Mutex
+	nodes    map[string]*replica.Server
+	frozen   map[string]chan struct{} // closed when it thaws
+	cut      map[[2]string]bool
+	starting map[string]bool
+	pushed   map[[2]string]int                 // entries from one node to another
+	calls    map[string]int                    // by "method from to"
+	feeds    map[[2]string]*stream             // the newest from one node to another
+	tamper   func(to string, e *journal.Entry) // nil: entries arrive as they were sent
 }
 
 func newNetwork() *network {
 	return &network{
-		nodes: map[string]*replica.Server{}, frozen: map[string]chan struct{}{}, cut: map[[2]string]bool{},
+		nodes: map[string]*replica.Server{}, frozen: map[string]chan struct{}{}, cut: map[[2]string]bool{}, starting: map[string]bool{},
 		pushed: map[[2]string]int{}, calls: map[string]int{}, feeds: map[[2]string]*stream{},
 	}
 }
@@ -43,7 +45,7 @@ func (w wires) dial(ctx context.Context, method, address string) (*replica.Serve
 	for {
 		w.net.mu.Lock()
 		w.net.calls[method+" "+w.self+" "+address]++
-		s, ice := w.net.nodes[address], w.net.frozen[address]
+		s, ice, starting := w.net.nodes[address], w.net.frozen[address], w.net.starting[address]
 		if ice == nil {
 			ice = w.net.frozen[w.self]
 		}
@@ -60,6 +62,8 @@ func (w wires) dial(ctx context.Context, method, address string) (*replica.Serve
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
+		case s == nil && starting:
+			return nil, metadata.ErrUnavailable
 		case s == nil:
 			return nil, replica.ErrRefused
 		}

@@ -29,6 +29,8 @@ var topologies = []struct {
 	{"a star around a follower of another zone", 5, "xzyyy", [][2]int{{0, 1}, {1, 2}, {1, 3}, {1, 4}}},
 	{"a star around the leader", 5, "xyyzz", [][2]int{{0, 1}, {0, 2}, {0, 3}, {0, 4}}},
 	{"two of a zone who reach the leader through a third agent only", 4, "xyyz", [][2]int{{0, 3}, {1, 2}, {1, 3}, {2, 3}}},
+	{"five who reach each other, and the leader through three others only", 8, "        ", [][2]int{
+		{0, 7}, {6, 7}, {5, 6}, {1, 2}, {1, 3}, {1, 4}, {1, 5}, {2, 3}, {2, 4}, {2, 5}, {3, 4}, {3, 5}, {4, 5}}},
 	{"two of a zone of whom one reaches a third agent", 4, "xyyz", [][2]int{{0, 3}, {1, 2}, {1, 3}}},
 }
 
@@ -182,6 +184,49 @@ func TestADeadLeaderIsReplacedSoonAlsoBehindRelays(t *testing.T) {
 				t.Errorf("round %d: %d elections", round, n)
 			}
 			nodes = append(rest, c.add(first.name, first.cfg.Zone))
+		}
+	})
+}
+
+func TestALeaderThatFallsSilentWithOthersIsReplacedAsSoonAsAlone(t *testing.T) {
+	for _, too := range []int{0, 1, 2} {
+		inCluster(t, func(t *testing.T, c *cluster) {
+			var nodes []*node
+			for i := range 7 {
+				nodes = append(nodes, c.add(fmt.Sprintf("n%d", i), string(rune('x'+i%3))))
+			}
+			first := leader(t, nodes...)
+			time.Sleep(20 * time.Second)
+			rest := others(first, nodes...)
+			for _, n := range append([]*node{first}, rest[:too]...) { // as when a zone loses its power
+				c.freeze(n)
+				defer c.thaw(n)
+			}
+			took := everybody(t, rest[too:], "after")
+			t.Logf("%d more: the slowest command took %v", too, took)
+			if took > 7*time.Second {
+				t.Errorf("%d more: the slowest command took %v", too, took)
+			}
+		})
+	}
+}
+
+func TestAnAgentThatStartsIsNotTakenForOneThatIsCutOff(t *testing.T) {
+	inCluster(t, func(t *testing.T, c *cluster) {
+		nodes := []*node{c.add("a", ""), c.add("b", ""), c.add("c", ""), c.add("d", "")}
+		first := leader(t, nodes...)
+		time.Sleep(20 * time.Second)
+		rest := others(first, nodes...)
+		for _, n := range []*node{first, rest[0], rest[1]} { // they are started again where they were, and read their metadata for long
+			c.kill(n)
+			c.net.mu.Lock()
+			c.net.starting[n.name] = true
+			c.net.mu.Unlock()
+		}
+		began := time.Now()
+		must(t, rest[2].do(t, "after"))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the first command of the one that was left took %v", took)
 		}
 	})
 }

@@ -193,23 +193,15 @@ func Open(
 
 // begin loads the newest state, and takes the lead if there are no peers.
 func (r *owner) begin(ctx context.Context) error {
-	r.trouble.Loading.Begin(time.Now())
-	defer r.trouble.Loading.Stop()
-	err := r.load(ctx)
-	if err != nil {
+	if err := r.load(ctx); err != nil {
 		return err
 	}
 	r.hub.Jump(r.applied.Load())
 	r.locate(false)
 	if r.net.peers == nil {
-		err = candidate{r}.insist(ctx)
-	} else {
-		err = r.catchUp(ctx)
+		return candidate{r}.insist(ctx)
 	}
-	if err == nil {
-		r.trouble.Loading.End()
-	}
-	return err
+	return r.catchUp(ctx)
 }
 
 // Leading reports whether this replica leads, as far as it knows.

@@ -3,11 +3,6 @@ package replica_test
 import (
 	"testing"
 	"time"
-
-	"github.com/leat-stream/leat/metadata"
-	"github.com/leat-stream/leat/metadata/journal/object"
-	"github.com/leat-stream/leat/metadata/replica"
-	"github.com/leat-stream/leat/metadata/state"
 )
 
 // said checks how many lines with a text a node has logged.
@@ -78,28 +73,5 @@ func TestAgentsWithoutLeaderAndBucketSaySo(t *testing.T) {
 		}
 		first.gate.open()
 		c.thaw(first)
-	})
-}
-
-func TestAnAgentThatWaitsForTheBucketWhenItStartsSaysSo(t *testing.T) {
-	inCluster(t, func(t *testing.T, c *cluster) {
-		n := c.prepare("a", "", nil)
-		j, err := object.Open(t.Context(), n.gate, c.keys)
-		must(t, err)
-		n.gate.close()
-		opened := make(chan *replica.Replica, 1)
-		go func() {
-			r, err := replica.Open(t.Context(), n.cfg, j, object.NewImages(n.gate, c.keys), wires{c.net, n.name}, n.log(), nil)
-			if err != nil {
-				t.Error(err)
-			}
-			opened <- r
-		}()
-		time.Sleep(3 * time.Second)
-		n.said(t, "loading the metadata takes long", 1)
-		n.gate.open()
-		r := <-opened
-		n.said(t, "the metadata are loaded", 1)
-		must(t, r.Ask(t.Context(), metadata.Local(), func(state.Reader) {}))
 	})
 }

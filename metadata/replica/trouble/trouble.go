@@ -16,15 +16,13 @@ const (
 
 // Set is what there may be at a replica.
 type Set struct {
-	Loading    *Watch // a start that waits for snapshot or journal
-	Journal    *Watch // the journal, or the bucket that it is in, once the replica runs
+	Journal    *Watch // the journal, or the bucket that it is in, once the replica runs: who opens it tells of the start
 	Leaderless *Watch // nobody leads
 }
 
 // NewSet watches for all of it.
 func NewSet(log *slog.Logger) Set {
 	return Set{
-		Loading:    New(log, "loading the metadata takes long; snapshot and journal are read until they answer", "the metadata are loaded"),
 		Journal:    New(log, "the metadata journal takes long to answer; it is tried again until it does", "the metadata journal is no trouble any more"),
 		Leaderless: New(log, "no metadata leader is heard of; asking the other agents, and standing for election", "there is a metadata leader again"),
 	}
@@ -32,7 +30,6 @@ func NewSet(log *slog.Logger) Set {
 
 // Stop ends all without a word.
 func (s Set) Stop() {
-	s.Loading.Stop()
 	s.Journal.Stop()
 	s.Leaderless.Stop()
 }
