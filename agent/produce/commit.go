@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -71,10 +72,14 @@ func (p *Producer) decide(ctx context.Context, objects []*object) error {
 			p.refuse(o, err)
 		case o.err != nil:
 			p.refuse(o, o.err)
-		case results[i].Code != state.CodeOK || len(results[i].Batches) != len(o.items):
-			// This code is wrong, but the number is decided: nothing of the object was committed, and the next one can be.
-			err := fmt.Errorf("%w %d: code %s, %d outcomes for %d batches", errMalformed, o.name.Number,
-				results[i].Code, len(results[i].Batches), len(o.items))
+		case results[i].Code != state.CodeOK:
+			// Its commit fits no journal entry, or this code is wrong. The number is decided: nothing of the object was committed, and the
+			// next one can be; so can these batches, beside others in another object.
+			err := fmt.Errorf("%w %d: code %s, %d batches: %w", errMalformed, o.name.Number, results[i].Code, len(o.items), metadata.ErrNotApplied)
+			p.log.Error("the metadata refused an object as a whole", "error", err)
+			p.refuse(o, err)
+		case len(results[i].Batches) != len(o.items): // this code is wrong
+			err := fmt.Errorf("%w %d: %d outcomes for %d batches", errMalformed, o.name.Number, len(results[i].Batches), len(o.items))
 			p.log.Error("the metadata refused an object as a whole", "error", err)
 			p.refuse(o, err)
 		default:
