@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/agent/group/offsets"
-	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -62,8 +61,11 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if err := codeError(results[0].Code); err != nil {
-		return nil, c.orAbsent(ctx, r.Group, err)
+	switch err := codeError(results[0].Code); {
+	case err == ErrIllegalGeneration && offsets.NoGroup(ctx, c.door, r.Group):
+		return nil, ErrNoSuchGroup // as OffsetCommit from version 9 on tells it
+	case err != nil:
+		return nil, err
 	}
 	if slices.Contains(results[0].Partitions, state.CodeStale) {
 		// Some clients look at the first partition only, and some try again only what failed as a whole: all are told the same.
@@ -78,16 +80,6 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	}
 	c.m.commits.Add(float64(len(commits)))
 	return errs, nil
-}
-
-// orAbsent makes ErrNoSuchGroup of the refusal of a commit to a group that does not exist, as OffsetCommit from version 9 on tells it.
-func (c *Coordinator) orAbsent(ctx context.Context, group string, refusal error) error {
-	exists := true
-	err := c.door.Ask(ctx, metadata.Local(), func(r state.Reader) { _, exists = r.Group(group) })
-	if err == nil && !exists && refusal == ErrIllegalGeneration {
-		return ErrNoSuchGroup
-	}
-	return refusal
 }
 
 // allowed checks a commit as Kafka's classic group does, and keeps the member's session.

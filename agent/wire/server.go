@@ -21,9 +21,7 @@ type Server struct {
 	versions Versions
 	log      *slog.Logger
 	metrics  *metrics
-	budget   *budget // of requests of any size
-	reserve  *budget // of small ones, see budget
-	answers  *answers.Budget
+	memory
 
 	complaints complaints
 	left       chan struct{} // capacity 1: a connection has ended
@@ -38,6 +36,13 @@ type Server struct {
 	mu    sync.Mutex // guards bound and peers
 	bound []net.Listener
 	peers peers
+}
+
+// memory is what bounds it.
+type memory struct {
+	budget  *budget // of requests of any size
+	reserve *budget // of small ones, see budget
+	answers *answers.Budget
 }
 
 // peers are the connections that are open.

@@ -39,6 +39,13 @@ func Read(ctx context.Context, d proof.Door, group string, want []state.TopicPar
 	return answer, err
 }
 
+// NoGroup tells whether this agent knows of no group of that name.
+func NoGroup(ctx context.Context, d proof.Door, group string) bool {
+	exists := true
+	err := d.Ask(ctx, metadata.Local(), func(r state.Reader) { _, exists = r.Group(group) })
+	return err == nil && !exists
+}
+
 // Fitting is those offsets whose metadata is not longer than limit, their places in the list, and about how many bytes they take in the
 // journal.
 func Fitting(list []state.OffsetCommit, limit int) (fit []state.OffsetCommit, places []int, size int64) {
