@@ -338,7 +338,7 @@ func (l *life) assemble(head journal.Head, jitter func(time.Duration) time.Durat
 	groups := group.Default()
 	groups.InitialRebalanceDelay = 500 * time.Millisecond
 	l.groups = group.New(groups, group.Deps{
-		Door: l.session, Watch: l.door.Watch, Changed: known.Changed, Log: l.log, Register: l.metrics,
+		Door: l.session, Applied: l.replica.Applied, Watch: l.door.Watch, Changed: known.Changed, Log: l.log, Register: l.metrics,
 		Mine: func(id string) bool {
 			b, ok := known.View().Coordinator(id)
 			return ok && b.Session == l.id

@@ -63,7 +63,7 @@ func ask[R kmsg.Response](c *client, connection context.Context, timeout time.Du
 		}
 		r := wire.Request{
 			Header: wire.Header{Key: req.Key(), Version: req.GetVersion()}, Principal: wire.Anonymous, ClientID: c.name,
-			Host: "10.0.0.1", Listener: listener, Zone: l.w.zone(l.host), Conn: c.conn,
+			Host: "10.0.0.1", Listener: listener, Zone: l.w.zone(l.host), Conn: c.conn, Mark: ctx.Value(markKey{}).(uint64),
 		}
 		finish := order.begin(ctx, func() func() wire.Response { return l.api.Begin(ctx, r, arrived) })
 		if finish == nil {

@@ -62,6 +62,7 @@ type delivery struct {
 	breakable bool            // it may get lost, and its sender notices
 	deliver   func() bool     // false: not now
 	fail      func(err error) // the connection broke
+	lies      func()          // if not nil: it has come to a process that stands still, and waits to be read
 }
 
 // send submits a message. It is held while either end is paused, and while the cable is cut: until that mends, or the
@@ -92,6 +93,9 @@ func (w *world) send(d delivery) {
 			return 0
 		}
 		if hold := max(d.from.held(), d.to.held()); hold > 0 {
+			if d.lies != nil && d.to.held() > 0 {
+				d.lies()
+			}
 			return hold
 		}
 		if until := w.cuts[w.cable(d.from, d.to)]; until.After(time.Now()) {
@@ -114,6 +118,14 @@ func (w *world) send(d delivery) {
 	w.s.submit(st)
 }
 
+// markKey is, in the context of a call that is served, what the process had applied when the call came, if it lay unread since; else 0.
+type markKey struct{}
+
+// commitsOffsets is a request that is not delivered any more once its sender has given it up: the connection ended with it. If it
+// came all the same, nobody could tell that it is older than what the client committed elsewhere meanwhile, nor can Kafka. One that
+// lies unread at a process that stands still is another matter.
+const commitsOffsets = "OffsetCommit"
+
 // call asks the process at address, and waits for its answer. ready tells whether that process answers such calls yet.
 func call[T any](
 	ctx context.Context, w *world, from end, address, what string, ready func(*life) bool, serve func(context.Context, *life) (T, error),
@@ -128,7 +140,16 @@ func call[T any](
 	}
 	r := newReply[T]()
 	fail := func(err error) { r.give(none, err) }
-	w.send(delivery{from: from, to: end{name: address, host: h}, what: what, breakable: true, fail: fail, deliver: func() bool {
+	var mark uint64
+	lies := func() {
+		if l := h.life; mark == 0 && l != nil && l.clientsUp.Load() {
+			mark = l.groups.Accepted()
+		}
+	}
+	w.send(delivery{from: from, to: end{name: address, host: h}, what: what, breakable: true, fail: fail, lies: lies, deliver: func() bool {
+		if mark == 0 && ctx.Err() != nil && what == commitsOffsets {
+			return true
+		}
 		l := h.life
 		if l == nil || l.dead.Load() || !ready(l) {
 			w.send(delivery{from: end{name: address, host: h}, to: from, what: "refuses " + what, fail: fail, deliver: func() bool {
@@ -137,7 +158,7 @@ func call[T any](
 			}})
 			return true
 		}
-		serving, stop := context.WithCancel(l.ctx)
+		serving, stop := context.WithCancel(context.WithValue(l.ctx, markKey{}, mark))
 		caller := context.AfterFunc(ctx, func() { // the other end hears of it, a little later
 			w.send(delivery{from: from, to: l.end(), what: "cancels " + what, fail: func(error) { stop() }, deliver: func() bool { stop(); return true }})
 		})
