@@ -37,6 +37,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /src/LICENSE /LICENSE
 COPY --from=build /out/leat /leat
 COPY --from=build --chown=65532:65532 /out/cache /cache
+# Fargate gives a volume mounted here the owner of this folder only if the image declares it.
+VOLUME ["/cache"]
 # Metrics and health must be reached from outside of the container. Clients must be told an address that they reach, which no image can
 # know: --advertise (LEAT_ADVERTISE) is the one setting besides --store that an agent in a container always needs.
 ENV LEAT_LISTEN=0.0.0.0:9092 \
