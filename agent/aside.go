@@ -29,7 +29,7 @@ const (
 	asideRetry = time.Second
 	// From the second time within flapWindow on, an agent stays aside for flapStay after the bucket answers, twice as long each
 	// time, up to flapMost.
-	flapWindow = time.Minute
+	flapWindow = 5 * time.Minute
 	flapStay   = 5 * time.Second
 	flapMost   = time.Minute
 	// flapMemory is how many times are remembered.

@@ -267,7 +267,7 @@ func TestABucketThatComesAndGoesMovesNobodyOften(t *testing.T) {
 		g.mu.Lock()
 		times := len(g.said)
 		g.mu.Unlock()
-		if times > 60 || times < 4 { // 300 times otherwise
+		if times > 12 || times < 4 { // 300 times otherwise
 			t.Errorf("it moved %d times in ten minutes", times)
 		}
 		g.cut(false)

@@ -53,9 +53,6 @@ func (y *yielding) Lead(ctx context.Context, after uint64, body []byte) (journal
 	t.over, t.end = context.WithCancelCause(context.Background())
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if y.term != nil {
-		y.term.end(errSuperseded)
-	}
 	y.term = t
 	return t, nil
 }

@@ -112,6 +112,13 @@ func TestNobodyWaitsLongForAJournalInABucketThatDoesNotAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		y.superseded(11)
+		away = nil // then the bucket knows better than whoever said so
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		if err := y.Tip(ctx, 10); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a leader that was replaced, of a bucket that is there: %v", err)
+		}
+		away = errCut
 		if err := y.Tip(t.Context(), 10); !errors.Is(err, journal.ErrBehind) {
 			t.Errorf("a leader that was replaced: %v", err)
 		}

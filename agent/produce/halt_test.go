@@ -32,7 +32,8 @@ func TestAHaltGivesUpWhatIsNotStored(t *testing.T) {
 		}
 		all = append(all, hand(t, p, 0, 3)) // and one waits for its predecessors
 		synctest.Wait()
-		began := time.Now()
+		began, puts := time.Now(), len(w.puts())
+		p.Resume() // to no effect: nothing is halted yet
 		p.Halt(errAside)
 		for i, pending := range all {
 			if got := outcome(t, pending); !errors.Is(got.Err, ErrStorage) || !errors.Is(got.Err, errAside) {
@@ -42,8 +43,13 @@ func TestAHaltGivesUpWhatIsNotStored(t *testing.T) {
 		if took := time.Since(began); took > 1100*time.Millisecond { // what was in the buffer waits for its seal
 			t.Errorf("it took %v", took)
 		}
-		puts := len(w.puts())
-		if got := outcome(t, send(t, p, a0, "refused")); !errors.Is(got.Err, ErrStorage) || !errors.Is(got.Err, errAside) || len(w.puts()) != puts {
+		refused := send(t, p, a0, "refused")
+		select {
+		case <-refused.Done(): // before it is in any object
+		default:
+			t.Error("a batch is accepted meanwhile")
+		}
+		if got := outcome(t, refused); !errors.Is(got.Err, ErrStorage) || !errors.Is(got.Err, errAside) || len(w.puts()) != puts {
 			t.Errorf("%+v after %v", got, w.puts())
 		}
 		p.Halt(errAside) // again, to no effect
