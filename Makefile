@@ -77,6 +77,13 @@ localstack: build ## Run agents on a LocalStack with a role's credentials, which
 	localstack/setup
 	$(GO) test -tags localstack -count=1 -timeout 15m -v ./localstack
 
+.PHONY: observe
+observe: build $(TOOLS)/minio ## Check alert rules and dashboard: promtool, and every query on a Prometheus that scrapes agents with traffic (half a minute)
+	localstack/observe/setup
+	promtool check config localstack/observe/prometheus.yml
+	promtool test rules localstack/observe/rules_test.yml
+	$(GO) test -tags observe -count=1 -timeout 5m -v ./localstack/observe
+
 .PHONY: terraform
 terraform: ## Check terraform/: format, schema, tests, Checkov, and its calls against moto; fetches what it needs the first time (about 3 minutes)
 	terraform/check
@@ -148,12 +155,14 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	$(GO) vet -tags interop ./cmd/interop
 	$(GO) vet -tags localstack ./localstack
 	$(GO) vet -tags image ./cmd/image
+	$(GO) vet -tags observe ./localstack/observe
 	$(GO) vet -tags simseed ./cmd/sim
 	cd cmd/etcd && $(GO) vet .
 	$(TOOLS)/staticcheck $(CHECKS) ./...
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop
 	$(TOOLS)/staticcheck $(CHECKS) -tags localstack ./localstack
 	$(TOOLS)/staticcheck $(CHECKS) -tags image ./cmd/image
+	$(TOOLS)/staticcheck $(CHECKS) -tags observe ./localstack/observe
 	$(TOOLS)/staticcheck $(CHECKS) -tags simseed ./cmd/sim
 
 .PHONY: tools
