@@ -29,6 +29,7 @@ import (
 	"github.com/leat-stream/leat/metadata/replica"
 	"github.com/leat-stream/leat/metadata/state"
 	"github.com/leat-stream/leat/objectstore"
+	"github.com/leat-stream/leat/objectstore/health"
 	"github.com/leat-stream/leat/objectstore/retry"
 )
 
@@ -61,25 +62,30 @@ type life struct {
 	peersUp   atomic.Bool // it answers other agents
 	clientsUp atomic.Bool
 
-	keep     objectstore.Store // what the parts see of the bucket
-	retrying objectstore.Store
-	replica  *replica.Replica
-	door     metadata.Service // the replica, or a mutant of it
-	session  *metadata.Session
-	view     atomic.Pointer[brokers.Brokers]
-	store    *chunkStore
-	chunks   *chunks.Server
-	producer *produce.Producer
-	groups   *group.Coordinator
-	waiters  *fetch.Waiters
-	api      *api.Server
-	from     uint64
+	health     *health.Store
+	head       []byte // what the mutant oldHead believes; owned by steps
+	yielding   *yielding
+	leaving    chan struct{}     // closed: aside is to end
+	asideEnded chan struct{}     // closed: it has
+	keep       objectstore.Store // what the parts see of the bucket
+	retrying   objectstore.Store
+	replica    *replica.Replica
+	door       metadata.Service // the replica, or a mutant of it
+	session    *metadata.Session
+	view       atomic.Pointer[brokers.Brokers]
+	store      *chunkStore
+	chunks     *chunks.Server
+	producer   *produce.Producer
+	groups     *group.Coordinator
+	waiters    *fetch.Waiters
+	api        *api.Server
+	from       uint64
 }
 
 // begin starts a process at h. Called by steps.
 func (h *host) begin() {
 	h.lives++
-	l := &life{host: h, name: fmt.Sprintf("%s.%d", h.name, h.lives), drain: make(chan struct{})}
+	l := &life{host: h, name: fmt.Sprintf("%s.%d", h.name, h.lives), drain: make(chan struct{}), leaving: make(chan struct{}), asideEnded: make(chan struct{})}
 	seed := fnv.New128a()
 	_, _ = fmt.Fprintf(seed, "%d %s", h.w.seed, l.name)
 	copy(l.id[:], seed.Sum(nil))
@@ -176,6 +182,8 @@ func (l *life) live() error {
 	part("brokers", l.view.Load().Run)
 	part("produce", l.producer.Run)
 	part("groups", l.groups.Run)
+	part("bucket", func(ctx context.Context) error { l.health.Run(ctx); return nil })
+	part("aside", l.aside)
 	part("vigil", l.vigil)
 	part("fetch", func(ctx context.Context) error { return l.waiters.Run(ctx, l.door, l.from) })
 	l.clientsUp.Store(true)
@@ -190,6 +198,8 @@ func (l *life) live() error {
 
 // leave is what an agent does that was told to stop.
 func (l *life) leave(base context.Context) error {
+	close(l.leaving)
+	<-l.asideEnded
 	leaving, cancel := context.WithTimeout(base, time.Second)
 	_ = l.session.Leave(leaving)
 	l.groups.Release()
@@ -259,7 +269,7 @@ func (l *life) open() error {
 		defer l.w.draws.Unlock()
 		return time.Duration(rng.Int64N(int64(max(bound, 1))))
 	}
-	l.keep = &bucket{w, l}
+	l.heed()
 	again := retry.Default()
 	again.Jitter = jitter
 	l.retrying = retry.New(l.keep, again)
@@ -274,9 +284,9 @@ func (l *life) open() error {
 	if err != nil {
 		return err
 	}
-	j := w.mutant.journal(l, opened)
+	l.yielding = &yielding{Journal: w.mutant.journal(l, opened), stuck: l.health.Stuck}
 	cfg := w.replicaConfig(l)
-	if l.replica, err = replica.Open(l.ctx, cfg, j, object.NewImages(l.retrying, w.keys, object.Jitter(jitter)), wires{w, l}, l.log, l.metrics); err != nil {
+	if l.replica, err = replica.Open(l.ctx, cfg, l.yielding, object.NewImages(l.retrying, w.keys, object.Jitter(jitter)), wires{w, l}, l.log, l.metrics); err != nil {
 		return err
 	}
 	l.door = w.mutant.service(l.replica)

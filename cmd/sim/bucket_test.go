@@ -124,6 +124,9 @@ func request[T any](ctx context.Context, b *bucket, name string, write bool, app
 			if hold := b.l.host.held(); hold > 0 && !b.l.dead.Load() {
 				return hold
 			}
+			if s, ok := w.severing(b.l); ok && s.silent {
+				return time.Until(s.until)
+			}
 			r.give(v, err)
 			return 0
 		}})
@@ -168,6 +171,13 @@ func request[T any](ctx context.Context, b *bucket, name string, write bool, app
 		if hold := b.l.host.held(); hold > 0 && !b.l.dead.Load() {
 			return hold
 		}
+		if s, ok := w.severing(b.l); ok {
+			if s.silent {
+				return time.Until(s.until)
+			}
+			answer(none, fmt.Errorf("store: %s: %w", name, errStoreReset))
+			return 0
+		}
 		switch o {
 		case refused:
 			answer(none, fmt.Errorf("store: %s: %w: %w", name, objectstore.ErrThrottled, objectstore.ErrNotApplied))
@@ -192,6 +202,9 @@ func (w *world) canonical(key string) string {
 	if rest, ok := strings.CutPrefix(key, "snapshot/"); ok && len(rest) > 33 {
 		return "snapshot/" + rest[:len(rest)-33]
 	}
+	if strings.HasPrefix(key, "probe/") {
+		return "probe"
+	}
 	if rest, ok := strings.CutPrefix(key, "data/"); ok && len(rest) > 33 {
 		return "data/" + rest[:6] + rest[32:]
 	}
@@ -206,6 +219,12 @@ func (b *bucket) Get(ctx context.Context, key string, r objectstore.Range) (obje
 			return o, err
 		}
 		data, err := io.ReadAll(o.Reader)
+		if b.w.mutant == oldHead && key == b.w.keys.Head() {
+			if b.l.head == nil {
+				b.l.head = data
+			}
+			data = b.l.head
+		}
 		o.Reader = io.NopCloser(bytes.NewReader(data))
 		return o, err
 	})

@@ -6,7 +6,7 @@
 //	        ▼                          │    ▼                        ▼
 //	history (history_test.go)      scheduler (scheduler_test.go) ◄── bucket (bucket_test.go)
 //	                                   ▲
-//	                               nemesis (nemesis_test.go): crash, pause, drain, cut
+//	                               nemesis (nemesis_test.go): crash, pause, drain, cut off from others, from the bucket
 //
 // testing/synctest gives time, not scheduling. So every step of store and network is handed to the scheduler, which lets one
 // happen at a time, when all goroutines are blocked, in an order that the seed decides. What repeats depends on how the tests are built:

@@ -28,9 +28,11 @@ const (
 	noProof  mutant = "fresh reads are answered from memory"
 	earlyAck mutant = "commands are answered before they are in the journal"
 	ageless  mutant = "commits of offsets do not say how old they are"
+	aloof    mutant = "an agent that reaches the bucket again does not say so"
+	oldHead  mutant = "the head of the journal, once read, is believed for ever"
 )
 
-var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck, ageless}
+var mutants = []mutant{noFence, noDedup, noOrder, noProof, earlyAck, ageless, aloof, oldHead}
 
 // TestEachMutantIsFound shows that the checks can fail, and soon.
 func TestEachMutantIsFound(t *testing.T) {

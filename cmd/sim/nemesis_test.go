@@ -27,7 +27,7 @@ func (w *world) strike(r *rand.Rand) {
 			}
 		}
 	}
-	switch dice := r.IntN(10); {
+	switch dice := r.IntN(11); {
 	case dice < 3:
 		if h.life == nil || h.held() > 0 && chance(r, 0.5) {
 			return
@@ -59,8 +59,23 @@ func (w *world) strike(r *rand.Rand) {
 		default:
 			close(h.life.drain)
 		}
+	case dice < 7:
+		w.sever(r, h)
 	default:
 		w.cut(r, h)
+	}
+}
+
+// sever cuts an agent, or all, off from the bucket.
+func (w *world) sever(r *rand.Rand, h *host) {
+	s := severed{until: time.Now().Add(time.Duration(r.Int64N(int64(30 * time.Second)))), silent: chance(r, 0.5)}
+	all := chance(r, 0.15)
+	w.count("bucket cut")
+	for _, name := range w.names {
+		if name == h.name || all {
+			w.s.trace("nemesis", "cuts "+name+" off from the bucket for "+time.Until(s.until).String())
+			w.severed[name] = s
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type world struct {
 	names   []string // of hosts, in order
 	lives   []*life
 	cuts    map[cable]time.Time // until when
+	severed map[string]severed  // by host
 	faulty  bool                // faults happen
 	stopped bool                // no process begins any more
 	counts  map[string]int
@@ -98,7 +99,7 @@ func (p profile) netDelay(r *rand.Rand) time.Duration {
 // newWorld makes a world whose agents are about to start.
 func newWorld(seed uint64, chaos time.Duration, m mutant) *world {
 	w := &world{
-		seed: seed, mutant: m, s: newScheduler(seed), hosts: map[string]*host{}, cuts: map[cable]time.Time{}, counts: map[string]int{},
+		seed: seed, mutant: m, s: newScheduler(seed), hosts: map[string]*host{}, cuts: map[cable]time.Time{}, severed: map[string]severed{}, counts: map[string]int{},
 		history: newHistory(),
 	}
 	w.cfg = drawProfile(w.s.rng, chaos)
@@ -248,6 +249,7 @@ func (w *world) run() {
 func (w *world) heal() {
 	w.faulty = false
 	clear(w.cuts)
+	clear(w.severed)
 	w.mu.Lock()
 	w.healed = true
 	w.mu.Unlock()
@@ -265,6 +267,7 @@ func (w *world) heal() {
 func (w *world) converge() {
 	type answer struct {
 		index, hash uint64
+		aside       int // so many agents say that they do not reach the bucket
 		err         error
 	}
 	answers := make([]answer, len(w.names))
@@ -300,9 +303,16 @@ func (w *world) converge() {
 	for range 50 { // claims, and what else agents do by themselves, may still move them
 		w.sleep(2 * time.Second)
 		wait(func(i int, l *life) {
-			answers[i].err = l.replica.Ask(context.Background(), metadata.Local(), func(r state.Reader) { answers[i].index, answers[i].hash = r.Index(), state.HashOf(r) })
+			answers[i].err = l.replica.Ask(context.Background(), metadata.Local(), func(r state.Reader) {
+				answers[i].index, answers[i].hash, answers[i].aside = r.Index(), state.HashOf(r), 0
+				for s := range r.Sessions() {
+					if s.Aside && !s.Closed {
+						answers[i].aside++
+					}
+				}
+			})
 		})
-		if !slices.ContainsFunc(answers, func(a answer) bool { return a != answers[0] || a.err != nil }) {
+		if !slices.ContainsFunc(answers, func(a answer) bool { return a != answers[0] || a.err != nil || a.aside > 0 }) {
 			return
 		}
 	}
