@@ -203,6 +203,7 @@ func (f *follower) survey(ctx context.Context, p *position) (v view) {
 				answers[i] = status
 			case err != nil && !errors.Is(err, ErrRefused) && !errors.Is(err, metadata.ErrUnavailable): // who starts, or ends, is reached
 				mute.Add(1)
+				f.feed.avoid(s.Peer)
 			}
 		})
 	}

@@ -23,7 +23,7 @@ type feed struct {
 	mu       sync.Mutex
 	prefer   string // an upstream that was found to hear the leader of term preferIn, or to know a newer one
 	preferIn uint64
-	failed   map[string]time.Time    // when an upstream last failed
+	failed   map[string]time.Time    // when an upstream last failed, or said nothing: the owner keeps it for the next feed
 	current  string                  // the upstream now, also while the stream is being opened
 	end      context.CancelCauseFunc // ends that stream
 }
@@ -34,8 +34,8 @@ const (
 	feedPause   = 100 * time.Millisecond // between two attempts
 )
 
-func newFeed(r *Replica) *feed {
-	return &feed{r: r, pushes: make(chan Push, pushQueue), trouble: make(chan struct{}, 1), failed: make(map[string]time.Time)}
+func newFeed(r *owner) *feed {
+	return &feed{r: r.Replica, pushes: make(chan Push, pushQueue), trouble: make(chan struct{}, 1), failed: r.failed}
 }
 
 // run streams until ctx ends.
@@ -73,14 +73,7 @@ func (f *feed) run(ctx context.Context) {
 
 // noteFailure remembers that an upstream failed, and has the owner look.
 func (f *feed) noteFailure(p *position, address string, err error) {
-	now := time.Now()
-	f.mu.Lock()
-	maps.DeleteFunc(f.failed, func(_ string, at time.Time) bool { return now.Sub(at) > avoidFailed })
-	f.failed[address] = now
-	if f.prefer == address {
-		f.prefer = ""
-	}
-	f.mu.Unlock()
+	f.avoid(address)
 	switch {
 	case address != p.leader.Address:
 	case errors.Is(err, ErrRefused), errors.Is(err, errNotThere):
@@ -92,6 +85,18 @@ func (f *feed) noteFailure(p *position, address string, err error) {
 	select {
 	case f.trouble <- struct{}{}:
 	default:
+	}
+}
+
+// avoid makes address the last choice for a while.
+func (f *feed) avoid(address string) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.failed, func(_ string, at time.Time) bool { return now.Sub(at) > avoidFailed })
+	f.failed[address] = now
+	if f.prefer == address {
+		f.prefer = ""
 	}
 }
 

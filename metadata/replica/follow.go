@@ -46,7 +46,7 @@ type awaited struct {
 // the wish, if somebody asked it to take over.
 func (r *owner) follow(ctx context.Context) (*takeover, error) {
 	ctx, stop := context.WithCancel(ctx)
-	f := &follower{r: r, feed: newFeed(r.Replica), found: make(chan tip, 1)}
+	f := &follower{r: r, feed: newFeed(r), found: make(chan tip, 1)}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()

@@ -101,12 +101,13 @@ type Replica struct {
 // owner is the goroutine in Run: what only it touches, and what only it does.
 type owner struct {
 	*Replica
-	term      journal.Term // nil: this replica does not lead
-	pending   []*waiter    // readers who wait for proof over a change of roles
-	fences    []time.Time  // when the newest fences were applied here: elections back off by them
-	contested bool         // an election was put off, because a leader that nobody hears was seen to append
-	running   bool         // Run has begun: fences are news, not history
-	isolated  bool         // when they were last asked, most of the others said nothing
+	term      journal.Term         // nil: this replica does not lead
+	pending   []*waiter            // readers who wait for proof over a change of roles
+	fences    []time.Time          // when the newest fences were applied here: elections back off by them
+	contested bool                 // an election was put off, because a leader that nobody hears was seen to append
+	running   bool                 // Run has begun: fences are news, not history
+	isolated  bool                 // when they were last asked, most of the others said nothing
+	failed    map[string]time.Time // as feed.failed, of one feed at a time
 	images    snapshot.Images
 	snap      *snapshot.Writer
 	reloaded  uint64    // applied index at which a diverged state was last thrown away
@@ -183,7 +184,7 @@ func Open(
 		hub: history.NewChanges(cfg.WatchChanges),
 		net: &network{peers: peers, recent: history.NewEntries(), alive: liveness.NewAgents(), leader: liveness.NewLeader(cfg.Beat)},
 	}
-	r.own = &owner{Replica: r, images: images, trouble: trouble.NewSet(log)}
+	r.own = &owner{Replica: r, images: images, trouble: trouble.NewSet(log), failed: make(map[string]time.Time)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
 	if err := r.own.begin(ctx); err != nil {
 		return nil, err
