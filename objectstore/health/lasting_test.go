@@ -122,7 +122,7 @@ func (b *bed) outage() {
 	b.stuckWithin(time.Second, true)
 	b.inner.set(nil)
 	b.stuckWithin(10*time.Second, false)
-	time.Sleep(10 * time.Second)
+	<-time.After(10 * time.Second)
 }
 
 // TestWhatWasNotDeletedIsDeletedLater: but for what exceeds the bound.
