@@ -82,6 +82,7 @@ observe: build $(TOOLS)/minio ## Check alert rules and dashboard: promtool, and 
 	localstack/observe/setup
 	promtool check config localstack/observe/prometheus.yml
 	promtool test rules localstack/observe/rules_test.yml
+	localstack/observe/schema/check
 	$(GO) test -tags observe -count=1 -timeout 5m -v ./localstack/observe
 
 .PHONY: terraform
