@@ -11,7 +11,7 @@ import (
 
 const (
 	laneQueue    = 1024    // calls that may wait in one lane
-	laneBatch    = 256     // commands that go out together; below state.MaxUnsettled
+	laneBatch    = 256     // commands of one call; what goes out together is at most half as many more, below state.MaxUnsettled
 	laneBytes    = 1 << 20 // encoded size, about, at which no more commands go out together; far below a journal entry's bound
 	opBytes      = 8 << 20 // encoded size, about, of the largest command: with what goes out beside it, it fits a journal entry
 	resendPause  = 20 * time.Millisecond
