@@ -131,8 +131,11 @@ func (a *lined) leading() bool { return a.metric("leat_metadata_leading") == 1 }
 // threeLined starts three agents on one bucket.
 func threeLined(t *testing.T, server *minioproc.Server, place, journal string) []*lined {
 	t.Helper()
-	return startLined(t, 3, server, place, journal, func(*agent.Config) {})
+	return startLined(t, 3, server, place, journal, nothing)
 }
+
+// nothing leaves the configuration of agents as it is.
+func nothing(*agent.Config) {}
 
 // startLined starts agents on one bucket. They know each other.
 func startLined(t *testing.T, n int, server *minioproc.Server, place, journal string, change func(*agent.Config)) (all []*lined) {

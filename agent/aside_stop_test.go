@@ -1,0 +1,37 @@
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
+)
+
+// TestAnAgentThatIsAsideStopsInTime: the other one leads, and takes its leave and the end of its session, so that nothing has to be found out
+// later. Then the one that is left loses the bucket, too, and stays.
+func TestAnAgentThatIsAsideStopsInTime(t *testing.T) {
+	agents := startLined(t, 2, miniotest.Start(t), "aside-stop", "bucket:", nothing)
+	agents[0].topic("events", asidePartitions)
+	s := newStream(t, "events", agents)
+	for _, a := range agents {
+		a.leads(t)
+	}
+	one, other := oneOf(t, agents, true), oneOf(t, agents, false)
+	one.line.set(silent)
+	eventually(t, "it steps aside", one.aside)
+	began := time.Now()
+	one.stop() // fails unless the session is closed
+	if took := time.Since(began); took > stopTime {
+		t.Errorf("it took %v", took)
+	}
+	eventually(t, "nobody counts on it", func() bool { return other.metric("leat_agents_alive") == 1 })
+	s.settle(time.Second)
+	other.line.set(cut)
+	eventually(t, "it notices", func() bool { return other.metric("leat_objectstore_stuck") == 1 })
+	if !steady(func() bool { return !other.aside() && other.get("/readyz") == "serving\n" }) {
+		t.Error("there is nobody to leave the work to")
+	}
+	other.line.set(whole)
+	s.settle(time.Second)
+	s.check("events", other)
+}
