@@ -71,7 +71,7 @@ func (p *pipeline) receive(version int16) error {
 // received waits until the agent has read so many bytes of whole requests.
 func (p *pipeline) received(bytes float64) {
 	p.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
 		families, err := p.reg.Gather()
 		must(p.t, err)
 		for _, f := range families {

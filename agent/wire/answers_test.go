@@ -47,7 +47,7 @@ func (l *recordLog) Begin(ctx context.Context, r Request, body kmsg.Request) fun
 type reader struct {
 	l     *recordLog
 	piece int
-	pause time.Duration
+	pause func()
 	cut   int // times that it was cut off
 }
 
@@ -91,7 +91,7 @@ func (r *reader) fetch(c *client, from int) (got int, err error) {
 			r.l.t.Error("not what was written")
 		}
 		got += n
-		time.Sleep(r.pause)
+		r.pause()
 	}
 	return got, nil
 }
@@ -109,7 +109,7 @@ func TestSlowReadersHoldLittleAndStarveNobody(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.start(ctx, l)
 
-		quick := reader{l: l, piece: 1 << 20}
+		quick := reader{l: l, piece: 1 << 20, pause: func() {}}
 		proven := connectPipe(t, s) // has read quickly before the others come
 		if n, err := quick.fetch(proven, 0); err != nil || n != len(l.bytes) {
 			t.Fatal(n, err)
@@ -118,7 +118,7 @@ func TestSlowReadersHoldLittleAndStarveNobody(t *testing.T) {
 		slow := make([]reader, 200)
 		var all sync.WaitGroup
 		for i := range slow {
-			slow[i] = reader{l: l, piece: 128 << 10, pause: 2 * time.Second} // 1 MiB in 16 s, of the 30 that it has
+			slow[i] = reader{l: l, piece: 128 << 10, pause: func() { time.Sleep(2 * time.Second) }} // 1 MiB in 16 s, of the 30 that it has
 			all.Go(slow[i].run)
 		}
 		for range 100 {
@@ -129,7 +129,7 @@ func TestSlowReadersHoldLittleAndStarveNobody(t *testing.T) {
 			}
 		}
 		proven.Close()
-		newcomer := reader{l: l, piece: 1 << 20}
+		newcomer := reader{l: l, piece: 1 << 20, pause: func() {}}
 		newcomer.run()
 		all.Wait()
 		if most := l.most.Load(); most > limit || most < limit/2 {
