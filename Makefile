@@ -158,6 +158,7 @@ lint: $(TOOLS)/staticcheck ## Check format, vet, staticcheck
 	$(GO) vet -tags image ./cmd/image
 	$(GO) vet -tags observe ./localstack/observe
 	$(GO) vet -tags simseed ./cmd/sim
+	GOOS=darwin $(GO) vet $$(grep -rl --include='*.go' '^//go:build !linux' $(CODE) | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 	cd cmd/etcd && $(GO) vet .
 	$(TOOLS)/staticcheck $(CHECKS) ./...
 	$(TOOLS)/staticcheck $(CHECKS) -tags interop ./cmd/interop

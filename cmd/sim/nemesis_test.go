@@ -47,7 +47,9 @@ func (w *world) strike(r *rand.Rand) {
 			w.count("pause beyond ten minutes")
 		}
 		w.s.trace("nemesis", "pauses "+h.name+" for "+for_.String())
-		h.paused = time.Now().Add(for_)
+		if until := time.Now().Add(for_); until.After(h.paused) { // what is held already stays so until then
+			h.paused = until
+		}
 	case dice < 6:
 		if h.life == nil || h.life.drain == nil {
 			return

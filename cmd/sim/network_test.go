@@ -141,16 +141,21 @@ func call[T any](
 	r := newReply[T]()
 	fail := func(err error) { r.give(none, err) }
 	var mark uint64
+	var at *life // in whose socket it lies
 	lies := func() {
-		if l := h.life; mark == 0 && l != nil && l.clientsUp.Load() {
-			mark = l.groups.Accepted()
+		if l := h.life; at == nil && l != nil && l.clientsUp.Load() {
+			at, mark = l, l.groups.Accepted()
 		}
 	}
 	w.send(delivery{from: from, to: end{name: address, host: h}, what: what, breakable: true, fail: fail, lies: lies, deliver: func() bool {
-		if mark == 0 && ctx.Err() != nil && what == commitsOffsets {
+		l := h.life
+		switch {
+		case at != nil && at != l:
+			fail(errLostRequest)
+			return true
+		case at == nil && ctx.Err() != nil && what == commitsOffsets:
 			return true
 		}
-		l := h.life
 		if l == nil || l.dead.Load() || !ready(l) {
 			w.send(delivery{from: end{name: address, host: h}, to: from, what: "refuses " + what, fail: fail, deliver: func() bool {
 				fail(errRefused)

@@ -35,6 +35,7 @@ type result struct {
 // run runs one seed, and judges what clients saw. It must not run beside another.
 func run(t *testing.T, seed uint64, chaos time.Duration, m mutant, verbose io.Writer) result {
 	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // no two goroutines at once, so that the order in which they run repeats
 	began := time.Now()
 	w := simulate(t, seed, chaos, m, verbose)
 	if !w.broken() {
@@ -43,11 +44,23 @@ func run(t *testing.T, seed uint64, chaos time.Duration, m mutant, verbose io.Wr
 	return result{w, time.Since(began)}
 }
 
+// settle collects garbage, which nothing else does while less than memory is used, and lets what that wakes up come to rest: it would run ahead
+// of those whose turn it is.
+func settle() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memory)
+	for range 2 { // what the first frees and ends, the second sees
+		runtime.GC()
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// memory is much more than a run needs; judging one may need it.
+const memory = 2 << 30
+
 func simulate(t *testing.T, seed uint64, chaos time.Duration, m mutant, verbose io.Writer) (w *world) {
 	t.Helper()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // no two goroutines at once, so that the order in which they run repeats
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	runtime.GC()
+	settle()
 	cryptotest.SetGlobalRandom(t, seed)
 	runtime.MemProfileRate = 0 // it draws
 	seedRuntime(seed<<1 | 1)
