@@ -46,6 +46,7 @@ func TestWrongSettingsAreOneLine(t *testing.T) {
 		{"no partitions", []string{"agent", "--default-partitions", "0"}, nil, []string{"partitions 0"}},
 		{"bad boolean in the environment", []string{"agent"}, []string{"LEAT_AUTO_CREATE_TOPICS=perhaps"}, []string{"LEAT_AUTO_CREATE_TOPICS", "perhaps"}},
 		{"bad level", []string{"agent", "--log-level", "loud"}, nil, []string{"loud", "debug, info, warn or error"}},
+		{"bad format", []string{"agent", "--log-format", "xml"}, nil, []string{"xml", "text or json"}},
 		{"bad address", []string{"agent", "--listen", "9092"}, nil, []string{"9092", "HOST:PORT"}},
 		{"bad http address", []string{"agent", "--http", "nonsense"}, nil, []string{"nonsense"}},
 		{"bad peer address", []string{"agent", "--peer", "9600"}, nil, []string{"peer", "9600", "[BIND=]HOST:PORT"}},
