@@ -33,8 +33,13 @@ const (
 	atLeast = 1 << 20
 )
 
-// Budget is the memory of all answers, in bytes. Held is at most the limit, and beyond it only what nobody took: answers that no fetch
-// asked for, and what a batch that is answered alone has more than its fetch took.
+// Budget is the memory of all answers, in bytes. What was taken is at most the limit. Beyond it goes only what is held and was not taken, and
+// while it does, nobody gets anything:
+//
+//   - answers that no fetch took memory for, a connection's one after the other;
+//   - a batch of more than 1 MiB, one of which a fetch answers whatever was granted;
+//   - what answers keep alive of the cache's chunks. Fetches that had plenty, whose grants are together half of the limit at most, may keep
+//     four times what they were granted (package fetch). It counts here also while the cache would hold it anyway.
 //
 // Two queues, first come first served but for the quarter that the unproven may not have. A connection waits for one answer at a time, so
 // they are bounded by the number of connections.
