@@ -109,7 +109,7 @@ type urge uint8
 const (
 	stay     urge = iota // this agent is as good as any
 	shouldGo             // another is better: the client may be told so now and then
-	mustGo               // this agent is about to end: the client is told so always
+	mustGo               // this agent is about to end, or stepped aside: the client is told so always
 )
 
 // guide says where a client should go with the partitions of one request. The zero guide has everything stay.
@@ -117,7 +117,7 @@ type guide struct {
 	view    *brokers.View
 	self    brokers.Broker
 	zone    string // to whose agents the client should go
-	ending  bool
+	ending  bool // nothing new should come here: this agent leaves, or stepped aside
 	point   bool      // to the replica in the consumer's zone, rather than refuse
 	settled time.Time // an agent that came into view later is not known to all others yet
 }
