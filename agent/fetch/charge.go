@@ -36,7 +36,7 @@ func (f *Fetcher) charge(ctx context.Context, req Request, plans []plan, began t
 	if req.Memory == nil || bytes == 0 {
 		return req, f.pins(bytes, pinFactor), true
 	}
-	took, scarce := req.Memory.Take(ctx, bytes, time.Until(began.Add(req.MaxWait+memoryPatience)))
+	took, scarce := req.Memory.Take(ctx, bytes, time.Until(began.Add(min(req.MaxWait, f.cfg.MaxWait)+memoryPatience)))
 	if took == 0 {
 		return req, nil, false
 	}
