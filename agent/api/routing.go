@@ -116,8 +116,8 @@ const (
 type guide struct {
 	view    *brokers.View
 	self    brokers.Broker
-	zone    string // to whose agents the client should go
-	ending  bool // nothing new should come here: this agent leaves, or stepped aside
+	zone    string    // to whose agents the client should go
+	ending  bool      // nothing new should come here: this agent leaves, or stepped aside
 	point   bool      // to the replica in the consumer's zone, rather than refuse
 	settled time.Time // an agent that came into view later is not known to all others yet
 }
