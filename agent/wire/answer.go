@@ -39,6 +39,7 @@ func (c *conn) answer() {
 		c.flight.queue[0] = nil
 		c.flight.queue = c.flight.queue[1:]
 		c.flight.active = time.Now()
+		c.flight.served = c.flight.served || kmsg.Key(e.header.Key) != kmsg.ApiVersions
 		if resp.Throttle > 0 {
 			c.flight.muted = c.flight.active.Add(resp.Throttle)
 		}

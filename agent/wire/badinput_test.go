@@ -200,7 +200,7 @@ func TestConnectionLimits(t *testing.T) {
 				c.send(apiVersions(0))
 				c.receive()
 			}
-			s.dial().closed()
+			s.refuses()
 			if n := s.metric("leat_wire_connections_closed_total", string(c.reason)); n != 1 {
 				t.Errorf("%v refused", n)
 			}

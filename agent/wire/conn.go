@@ -63,6 +63,7 @@ type flight struct {
 	waits     bool       // it goes when its client next asks for Metadata, if that is before retire.by
 	waiting   bool       // the reader waits for a frame to begin
 	lingering bool       // nothing is read or written any more; the client is to end its direction
+	served    bool       // it was answered something other than ApiVersions
 }
 
 // entry is one request in flight.

@@ -74,9 +74,10 @@ func (c Config) ofAge(now time.Time) retirement {
 	return retirement{at, at.Add(refreshTime), errAged}
 }
 
-// end is when the connection goes if its client is silent for a moment; zero: never.
+// end is when the connection goes if its client is silent for a moment; zero: never. While clients are shed, one that was not answered
+// anything yet has all the time there is: it has most likely just come, and its first request is on its way.
 func (f *flight) end() time.Time {
-	if f.waits {
+	if f.waits || !f.served && f.retire.why == errShed {
 		return f.retire.by
 	}
 	return f.retire.at
@@ -181,7 +182,17 @@ func (f *flight) await(w *frameWait, nc net.Conn, idle time.Duration) error {
 
 // linger ends our direction, after the last answer, and takes no more notice of what the client still sends, until it ends its
 // direction too. A socket that is closed with bytes unread is reset, and a reset may overtake the answers.
+//
+// A connection on which nothing was answered but ApiVersions is reset: kgo takes the orderly end of such a one for a broker that
+// wants TLS or SASL, and fails its records (ErrFirstReadEOF) where it would try again after a reset.
 func (c *conn) linger() {
+	c.mu.Lock()
+	served := c.flight.served
+	c.mu.Unlock()
+	if !served {
+		reset(c.nc)
+		return
+	}
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok {
 		return
@@ -192,5 +203,12 @@ func (c *conn) linger() {
 	c.mu.Unlock()
 	if err == nil && half.CloseWrite() == nil {
 		_, _ = io.Copy(io.Discard, c.nc) // however it ends, the connection is closed next
+	}
+}
+
+// reset has the connection reset when it is closed. What it was sent and has not read may be lost to the client.
+func reset(nc net.Conn) {
+	if l, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0) // fails only on a closed connection
 	}
 }

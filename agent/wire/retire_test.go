@@ -149,6 +149,8 @@ func TestShedSpreadsTheEnds(t *testing.T) {
 		from := time.Now()
 		var ends [4]atomic.Int32
 		for _, c := range clients {
+			c.send(metadata(1))
+			c.receive()
 			go func() {
 				c.closed()
 				ends[min(int(time.Since(from)/(5*time.Second)), 3)].Add(1)
