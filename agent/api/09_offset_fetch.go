@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/leat-stream/leat/agent/group"
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/wire"
 	"github.com/leat-stream/leat/metadata"
@@ -71,6 +74,12 @@ func groupOffsets(ctx context.Context, s *Server, g kmsg.OffsetFetchRequestGroup
 		refs[i] = topicRef(byID, t.Topic, t.TopicID)
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
+	for _, err := range errs {
+		if known := (*topics.Error)(nil); err != nil && !errors.As(err, &known) { // whether there is such a topic: to say that nothing was committed would be a guess (R7)
+			answer.ErrorCode = code(fmt.Errorf("%w: %w", group.ErrNotCoordinator, err))
+			return answer
+		}
+	}
 	want := []state.TopicPartition{}
 	for i, t := range g.Topics {
 		for _, p := range t.Partitions {

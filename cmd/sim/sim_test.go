@@ -106,6 +106,7 @@ var regressions = []struct {
 }{
 	{55, "DeleteTopics by name, at an agent that lagged, found a topic of that name that was gone, and said that there is none"},
 	{58, "the same, without the shared address"},
+	{911, "OffsetFetch, at an agent that lagged and was cut off from the bucket, said that nothing was committed to a topic it did not know"},
 }
 
 // TestAgentsKeepTheirPromisesWhateverFails runs what make sim asks for; by itself, some seeds.
