@@ -25,7 +25,9 @@ func TestEveryStageOfTheJourneyIsMeasured(t *testing.T) {
 		}
 		n += polled.NumRecords()
 	}
-	sum := func(name string, labels ...string) float64 { return one.metric(name, labels...) + two.metric(name, labels...) }
+	sum := func(name string, labels ...string) float64 {
+		return one.metric(name, labels...) + two.metric(name, labels...)
+	}
 	for _, name := range []string{
 		"leat_produce_seal_seconds", "leat_produce_upload_seconds", "leat_produce_queue_seconds", "leat_produce_commit_seconds", "leat_produce_ack_seconds",
 		"leat_fetch_locate_seconds", "leat_fetch_wait_seconds", "leat_fetch_read_seconds", "leat_fetch_seconds", "leat_journal_append_seconds",
