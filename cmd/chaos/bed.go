@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leat-stream/leat/cmd/chaos/door"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
 )
@@ -117,7 +118,7 @@ func (b *bed) caller(c net.Conn) int {
 	for _, s := range b.slots {
 		pids = append(pids, s.newest())
 	}
-	return caller(c, pids)
+	return door.CallerOf(c, pids)
 }
 
 // leader answers the slot of the metadata leader; it looks for a few seconds, and takes the first slot if there is none.

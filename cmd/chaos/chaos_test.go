@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leat-stream/leat/cmd/chaos/door"
 )
 
 // The short run: a seed makes the records' producers and members differ only in time, so the faults are written down here.
@@ -69,7 +71,7 @@ func TestShortRunKeepsThePromises(t *testing.T) {
 			t.Errorf("%s: %d, so nothing was shown", what, n)
 		}
 	}
-	if knowsCallers && r.counted["connections to agents from strangers"] == r.counted["connections between agents"] {
+	if door.KnowsCallers && r.counted["connections to agents from strangers"] == r.counted["connections between agents"] {
 		t.Error("of no connection is known which agent opened it")
 	}
 	if _, err := os.Stat(r.dir); r.passed() && err == nil {
@@ -107,7 +109,7 @@ func TestSeedDrawsTheSameFaults(t *testing.T) {
 		t.Error("the faults do not follow from the seed")
 	}
 	for _, k := range kinds {
-		if !seen[k.name] && (knowsCallers || !k.callers) {
+		if !seen[k.name] && (door.KnowsCallers || !k.callers) {
 			t.Errorf("%s was never drawn", k.name)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/chaos/door"
 )
 
 // kind is a kind of fault. run does it to the slots, and undoes it before it returns: it waits length in between.
@@ -99,7 +101,7 @@ type drawing struct {
 func newDrawing(p plan) (*drawing, error) {
 	d := &drawing{rng: rand.New(rand.NewPCG(p.seed, 0)), agents: p.agents, alone: p.alone, quiet: p.quiet}
 	for _, k := range kinds {
-		possible := (p.journal == etcdJournal || !k.etcd) && (p.agents > 1 || !k.two) && (knowsCallers || !k.callers)
+		possible := (p.journal == etcdJournal || !k.etcd) && (p.agents > 1 || !k.two) && (door.KnowsCallers || !k.callers)
 		if possible && (len(p.only) == 0 || p.only[k.name]) {
 			d.kinds = append(d.kinds, k)
 		}

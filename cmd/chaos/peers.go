@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/chaos/door"
 )
 
 // peerKinds are the faults between agents. In those of 5 to 20 s nothing is refused or reset: bytes go nowhere, and come late.
@@ -13,39 +15,36 @@ var peerKinds = []*kind{
 	{name: "peer port of the leader closed", weight: 1, violent: true, min: time.Second, max: 15 * time.Second, run: leader(closed)},
 	{name: "peer ports of two closed", weight: 1, violent: true, two: true, min: time.Second, max: 15 * time.Second, run: two(closed)},
 	{name: "connections of peers reset", weight: 1, violent: true, beside: true, max: 2 * time.Second,
-		run: one(troubled(everywhere, trouble{resets: 1}))},
+		run: one(troubled(everywhere, door.Trouble{Resets: 1}))},
 	{name: "nobody reaches one", weight: 2, violent: true, beside: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(into, lost))},
+		run: one(troubled(into, door.Lost))},
 	{name: "nobody reaches the leader", weight: 2, violent: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: leader(troubled(into, lost))},
+		run: leader(troubled(into, door.Lost))},
 	{name: "nobody reaches two", weight: 1, violent: true, two: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: two(troubled(into, lost))},
+		run: two(troubled(into, door.Lost))},
 	{name: "requests to the leader lost", weight: 1, violent: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: leader(troubled(into, trouble{holds: [2]int{there: 1}}))},
+		run: leader(troubled(into, door.Trouble{Holds: [2]int{door.There: 1}}))},
 	{name: "answers of the leader lost", weight: 1, violent: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: leader(troubled(into, trouble{holds: [2]int{back: 1}}))},
+		run: leader(troubled(into, door.Trouble{Holds: [2]int{door.Back: 1}}))},
 	{name: "answers of one lost", weight: 1, violent: true, beside: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(into, trouble{holds: [2]int{back: 1}}))},
+		run: one(troubled(into, door.Trouble{Holds: [2]int{door.Back: 1}}))},
 	{name: "slow peers", weight: 2, violent: true, beside: true, min: 2 * time.Second, max: 15 * time.Second,
-		run: one(troubled(everywhere, trouble{delay: 100 * time.Millisecond}))}, // there and back: 200 to 500 ms
+		run: one(troubled(everywhere, door.Trouble{Delay: 100 * time.Millisecond}))}, // there and back: 200 to 500 ms
 	{name: "very slow peers", weight: 1, violent: true, min: 2 * time.Second, max: 15 * time.Second,
-		run: one(troubled(everywhere, trouble{delay: 200 * time.Millisecond}))},
+		run: one(troubled(everywhere, door.Trouble{Delay: 200 * time.Millisecond}))},
 	{name: "one cut off from the others", weight: 1, violent: true, beside: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(around, lost))},
+		run: one(troubled(around, door.Lost))},
 	{name: "the leader cut off from the others", weight: 1, violent: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: leader(troubled(around, lost))},
+		run: leader(troubled(around, door.Lost))},
 	{name: "two parted", weight: 1, violent: true, beside: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(between, lost))},
+		run: one(troubled(between, door.Lost))},
 	{name: "the leader and another parted", weight: 2, violent: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: leader(troubled(between, lost))},
+		run: leader(troubled(between, door.Lost))},
 	{name: "two parted by resets", weight: 1, violent: true, beside: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(between, trouble{resets: 1}))},
+		run: one(troubled(between, door.Trouble{Resets: 1}))},
 	{name: "one does not reach another", weight: 1, violent: true, beside: true, two: true, callers: true, min: 5 * time.Second, max: 20 * time.Second,
-		run: one(troubled(outOf, lost))},
+		run: one(troubled(outOf, door.Lost))},
 }
-
-// lost is what connections suffer through which nothing comes.
-var lost = trouble{holds: [2]int{there: 1, back: 1}}
 
 // two does it to two agents at once.
 func two(do deed) func(context.Context, *bed, fault) error {
@@ -61,24 +60,24 @@ func two(do deed) func(context.Context, *bed, fault) error {
 }
 
 func closed(ctx context.Context, _ *bed, s *slot, f fault) error {
-	err := s.door.shut(true)
+	err := s.door.Shut(true)
 	wait(ctx, f.length)
-	return errors.Join(err, s.door.shut(false))
+	return errors.Join(err, s.door.Shut(false))
 }
 
 // line is all connections that one agent opens to another.
 type line struct{ from, to int }
 
 // troubled has the lines suffer that pick names.
-func troubled(pick func(*bed, *slot, fault) []line, t trouble) deed {
+func troubled(pick func(*bed, *slot, fault) []line, t door.Trouble) deed {
 	return func(ctx context.Context, b *bed, s *slot, f fault) error {
 		lines := pick(b, s, f)
 		for _, l := range lines {
-			b.slots[l.to].door.suffer(l.from, t, 1)
+			b.slots[l.to].door.Suffer(l.from, t, 1)
 		}
 		wait(ctx, f.length)
 		for _, l := range lines {
-			b.slots[l.to].door.suffer(l.from, t, -1)
+			b.slots[l.to].door.Suffer(l.from, t, -1)
 		}
 		return nil
 	}
@@ -86,7 +85,7 @@ func troubled(pick func(*bed, *slot, fault) []line, t trouble) deed {
 
 // into are the lines on which others reach an agent.
 func into(b *bed, s *slot, _ fault) (lines []line) {
-	for from := stranger; from < len(b.slots); from++ {
+	for from := door.Stranger; from < len(b.slots); from++ {
 		lines = append(lines, line{from, s.number})
 	}
 	return lines

@@ -117,8 +117,9 @@ var complaints = []struct {
 func (r *report) readLogs(b *bed) error {
 	for _, s := range b.slots {
 		r.counted["agents that ended by themselves"] += s.broken
-		r.counted["connections between agents"] += int(s.door.connections.Load())
-		r.counted["connections to agents from strangers"] += int(s.door.strangers.Load())
+		connections, strangers := s.door.Counts()
+		r.counted["connections between agents"] += connections
+		r.counted["connections to agents from strangers"] += strangers
 		f, err := os.Open(s.logPath(b.dir))
 		if err != nil {
 			return err

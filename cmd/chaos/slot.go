@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/cmd/agentproc"
+	"github.com/leat-stream/leat/cmd/chaos/door"
 )
 
 // slot is where an agent runs: addresses, way to the bucket, cache folder and log outlive its processes. An agent that ends by
@@ -21,7 +22,7 @@ type slot struct {
 	options agentproc.Options
 	cache   string // folder
 	way     *way
-	door    *door
+	door    *door.Door
 	logs    *os.File
 	notes   *notebook
 
@@ -40,9 +41,11 @@ func newSlot(b *bed, number int, w *way) (*slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.door, err = newDoor(peers, b.caller); err != nil {
+	told, err := freeAddress()
+	if err != nil {
 		return nil, err
 	}
+	s.door = door.New(told, peers, b.caller)
 	if s.logs, err = os.OpenFile(s.logPath(b.dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
@@ -52,7 +55,7 @@ func newSlot(b *bed, number int, w *way) (*slot, error) {
 			return nil, err
 		}
 	}
-	s.options.Args = append([]string{"--name", s.name, "--journal", b.journalURL(), "--peer", peers + "=" + s.door.address, "--log-level", "debug",
+	s.options.Args = append([]string{"--name", s.name, "--journal", b.journalURL(), "--peer", peers + "=" + s.door.Address(), "--log-level", "debug",
 		"--cache-dir", s.cache, "--cache-memory", "48MiB", "--cache-disk", "128MiB"}, b.advertise()...)
 	return s, nil
 }
@@ -77,7 +80,7 @@ func (s *slot) launch() error {
 	}
 	s.agent, s.pid = a, a.PID()
 	s.watch.Go(func() {
-		if err := s.door.attend(a.Exited()); err != nil {
+		if err := s.door.Attend(a.Exited()); err != nil {
 			s.mu.Lock()
 			s.jammed = err
 			s.mu.Unlock()
@@ -190,7 +193,7 @@ func (s *slot) leads(ctx context.Context) bool {
 func (s *slot) close() error {
 	s.kill()
 	s.watch.Wait()
-	s.door.close()
+	s.door.Close()
 	s.way.hurdle.close()
 	return errors.Join(s.jammed, s.logs.Close())
 }

@@ -1,8 +1,11 @@
-package main
+// Package door is a way to an agent's peer port on which a network's troubles can be put, by the agent that connects. It is for
+// the chaos run, and must never say more to either side than a network would.
+package door
 
 import (
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -10,36 +13,39 @@ import (
 	"time"
 )
 
-// stranger stands for whoever connects and is none of the agents.
-const stranger = -1
+// Stranger stands for whoever connects and is none of the agents.
+const Stranger = -1
 
 // The directions of a connection, as seen by the agent that opened it.
 const (
-	there = iota
-	back
+	There = iota
+	Back
 )
 
-// trouble is what connections from one agent to another suffer. Several faults add up.
-type trouble struct {
-	resets int           // faults that end them, and every new one
-	holds  [2]int        // faults that let nothing through, by direction; what is held comes late, not never
-	delay  time.Duration // of what goes either way: at least this, at most 2.5 times as much
+// Trouble is what connections from one agent to another suffer. Several faults add up.
+type Trouble struct {
+	Resets int           // faults that end them, and every new one
+	Holds  [2]int        // faults that let nothing through, by direction; what is held comes late, not never
+	Delay  time.Duration // of what goes either way: at least this, at most 2.5 times as much
 }
 
+// Lost is what connections suffer through which nothing comes.
+var Lost = Trouble{Holds: [2]int{There: 1, Back: 1}}
+
 // plus answers what is suffered when more comes on top times times; -1 takes it away again.
-func (t trouble) plus(more trouble, times int) trouble {
-	t.resets += times * more.resets
-	t.holds[there] += times * more.holds[there]
-	t.holds[back] += times * more.holds[back]
-	t.delay += time.Duration(times) * more.delay
+func (t Trouble) plus(more Trouble, times int) Trouble {
+	t.Resets += times * more.Resets
+	t.Holds[There] += times * more.Holds[There]
+	t.Holds[Back] += times * more.Holds[Back]
+	t.Delay += time.Duration(times) * more.Delay
 	return t
 }
 
-// door stands before the peer port of one agent: other agents ─► door ─► agent. It asks who connects, so that each agent's
+// Door stands before the peer port of one agent: other agents ─► door ─► agent. It asks who connects, so that each agent's
 // way to each other one can be troubled by itself. It does what a network does: what is held is delivered when the hold ends, the end
 // of a connection included, so that nobody learns of anything earlier. It is open while the agent listens, and refuses
 // connections otherwise, as the agent's own port would. It is safe for concurrent use.
-type door struct {
+type Door struct {
 	address string // which other agents are told
 	target  string // where the agent listens
 	caller  func(net.Conn) int
@@ -52,7 +58,7 @@ type door struct {
 	life     int             // of the agent: grows with each process
 	alive    bool            // the agent listens
 	closures int             // faults that keep the door closed
-	troubles map[int]trouble // by who connects
+	troubles map[int]Trouble // by who connects
 	changed  chan struct{}   // closed when troubles change
 	passages map[*passage]struct{}
 }
@@ -66,20 +72,31 @@ type passage struct {
 
 func (p *passage) end() { p.once.Do(func() { close(p.ended) }) }
 
-// newDoor makes a closed door before target; caller answers the number of the agent at the other end of a connection, or stranger.
-func newDoor(target string, caller func(net.Conn) int) (*door, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	return &door{
+// New makes a closed door at address before target; caller answers the number of the agent at the other end of a connection, or Stranger.
+func New(address, target string, caller func(net.Conn) int) *Door {
+	return &Door{
 		address: address, target: target, caller: caller,
-		troubles: map[int]trouble{}, changed: make(chan struct{}), passages: map[*passage]struct{}{},
-	}, nil
+		troubles: map[int]Trouble{}, changed: make(chan struct{}), passages: map[*passage]struct{}{},
+	}
 }
 
-// attend opens the door as soon as a process listens behind it, and closes it when that has exited.
-func (d *door) attend(exited <-chan struct{}) error {
+// Address is where other agents find the door, host:port.
+func (d *Door) Address() string { return d.address }
+
+// Counts answers how many connections there were, and how many of them were a stranger's.
+func (d *Door) Counts() (connections, strangers int) {
+	return int(d.connections.Load()), int(d.strangers.Load())
+}
+
+// Suffered answers what connections suffer now, by the agent that they are from.
+func (d *Door) Suffered() map[int]Trouble {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.troubles)
+}
+
+// Attend opens the door as soon as a process listens behind it, and closes it when that has exited.
+func (d *Door) Attend(exited <-chan struct{}) error {
 	d.mu.Lock()
 	d.life++
 	life := d.life
@@ -95,7 +112,7 @@ func (d *door) attend(exited <-chan struct{}) error {
 	return err
 }
 
-func (d *door) await(exited <-chan struct{}, life int) error {
+func (d *Door) await(exited <-chan struct{}, life int) error {
 	for {
 		if connection, err := net.Dial("tcp", d.target); err == nil {
 			_ = connection.Close()
@@ -116,7 +133,7 @@ func (d *door) await(exited <-chan struct{}, life int) error {
 }
 
 // adjust opens or closes the door, as is right. mu is held.
-func (d *door) adjust() error {
+func (d *Door) adjust() error {
 	open := d.alive && d.closures == 0
 	switch {
 	case open && d.listener == nil:
@@ -133,8 +150,8 @@ func (d *door) adjust() error {
 	return nil
 }
 
-// shut keeps the door closed and resets what goes through it, or takes that back.
-func (d *door) shut(on bool) error {
+// Shut keeps the door closed and resets what goes through it, or takes that back.
+func (d *Door) Shut(on bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !on {
@@ -148,14 +165,14 @@ func (d *door) shut(on bool) error {
 	return d.adjust()
 }
 
-// suffer puts trouble on what comes from one agent, times times; -1 takes it away again.
-func (d *door) suffer(from int, t trouble, times int) {
+// Suffer puts trouble on what comes from one agent, times times; -1 takes it away again.
+func (d *Door) Suffer(from int, t Trouble, times int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.troubles[from].plus(t, times)
 	d.troubles[from] = now
 	for p := range d.passages {
-		if p.from == from && now.resets > 0 {
+		if p.from == from && now.Resets > 0 {
 			p.end()
 		}
 	}
@@ -163,8 +180,8 @@ func (d *door) suffer(from int, t trouble, times int) {
 	d.changed = make(chan struct{})
 }
 
-// close ends everything; the agent has exited before.
-func (d *door) close() {
+// Close ends everything; the agent has exited before.
+func (d *Door) Close() {
 	d.mu.Lock()
 	for p := range d.passages {
 		p.end()
@@ -173,7 +190,7 @@ func (d *door) close() {
 	d.running.Wait()
 }
 
-func (d *door) admit(l net.Listener) {
+func (d *Door) admit(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil { // closed
@@ -184,11 +201,11 @@ func (d *door) admit(l net.Listener) {
 }
 
 // enter answers the passage of a new connection, or nil if there is no way through.
-func (d *door) enter(from int) *passage {
+func (d *Door) enter(from int) *passage {
 	p := &passage{from: from, ended: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.listener == nil || d.troubles[from].resets > 0 {
+	if d.listener == nil || d.troubles[from].Resets > 0 {
 		return nil
 	}
 	d.passages[p] = struct{}{}
@@ -196,11 +213,11 @@ func (d *door) enter(from int) *passage {
 }
 
 // carry moves bytes between whoever connected and the agent until either is done with it.
-func (d *door) carry(c *net.TCPConn) {
+func (d *Door) carry(c *net.TCPConn) {
 	defer reset(c)
 	from := d.caller(c)
 	d.connections.Add(1)
-	if from == stranger {
+	if from == Stranger {
 		d.strangers.Add(1)
 	}
 	p := d.enter(from)
@@ -212,7 +229,7 @@ func (d *door) carry(c *net.TCPConn) {
 		defer d.mu.Unlock()
 		delete(d.passages, p)
 	}()
-	if !d.pass(p, there, time.Now()) {
+	if !d.pass(p, There, time.Now()) {
 		return
 	}
 	dialled, err := net.Dial("tcp", d.target)
@@ -222,7 +239,7 @@ func (d *door) carry(c *net.TCPConn) {
 	agent := dialled.(*net.TCPConn)
 	defer reset(agent)
 	var pumps sync.WaitGroup
-	for direction, ends := range [2][2]*net.TCPConn{there: {c, agent}, back: {agent, c}} {
+	for direction, ends := range [2][2]*net.TCPConn{There: {c, agent}, Back: {agent, c}} {
 		queue := make(chan piece, maxPieces)
 		pumps.Go(func() { d.read(p, ends[0], queue) })
 		pumps.Go(func() { d.write(p, direction, queue, ends[1]) })
@@ -249,7 +266,7 @@ func reset(c *net.TCPConn) {
 	_ = c.Close()
 }
 
-// A connection holds at most maxPieces of maxPiece bytes in either direction; then it is not read, as if the network were full.
+// A connection Holds at most maxPieces of maxPiece bytes in either direction; then it is not read, as if the network were full.
 const (
 	maxPieces = 64
 	maxPiece  = 64 << 10
@@ -263,14 +280,14 @@ type piece struct {
 }
 
 // read queues what comes from one side.
-func (d *door) read(p *passage, from io.Reader, queue chan<- piece) {
+func (d *Door) read(p *passage, from io.Reader, queue chan<- piece) {
 	defer close(queue)
 	buffer := make([]byte, maxPiece)
 	for {
 		n, err := from.Read(buffer)
 		next := piece{bytes: append([]byte(nil), buffer[:n]...), err: err, due: time.Now()}
 		d.mu.Lock()
-		if delay := d.troubles[p.from].delay; delay > 0 {
+		if delay := d.troubles[p.from].Delay; delay > 0 {
 			next.due = next.due.Add(delay + rand.N(delay*3/2))
 		}
 		d.mu.Unlock()
@@ -286,7 +303,7 @@ func (d *door) read(p *passage, from io.Reader, queue chan<- piece) {
 }
 
 // write delivers what was queued for one side.
-func (d *door) write(p *passage, direction int, queue <-chan piece, to *net.TCPConn) {
+func (d *Door) write(p *passage, direction int, queue <-chan piece, to *net.TCPConn) {
 	for next := range queue {
 		if !d.pass(p, direction, next.due) {
 			return
@@ -309,10 +326,10 @@ func (d *door) write(p *passage, direction int, queue <-chan piece, to *net.TCPC
 }
 
 // pass waits until something that is due goes through in a direction; false: the passage has ended.
-func (d *door) pass(p *passage, direction int, due time.Time) bool {
+func (d *Door) pass(p *passage, direction int, due time.Time) bool {
 	for {
 		d.mu.Lock()
-		held, changed := d.troubles[p.from].holds[direction] > 0, d.changed
+		held, changed := d.troubles[p.from].Holds[direction] > 0, d.changed
 		d.mu.Unlock()
 		var late <-chan time.Time
 		if !held {

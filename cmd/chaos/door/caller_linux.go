@@ -1,4 +1,4 @@
-package main
+package door
 
 import (
 	"encoding/binary"
@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// knowsCallers: the kernel tells which process opened a connection.
-const knowsCallers = true
+// KnowsCallers: the kernel tells which process opened a connection.
+const KnowsCallers = true
 
-// caller answers which of the processes, by its index, opened the connection whose other end is c, or stranger.
-func caller(c net.Conn, pids []int) int {
+// CallerOf answers which of the processes, by its index, opened the connection whose other end is c, or Stranger.
+func CallerOf(c net.Conn, pids []int) int {
 	socket := socketOf(c.RemoteAddr(), c.LocalAddr())
 	if socket == "" {
-		return stranger
+		return Stranger
 	}
 	for i, pid := range pids {
 		folder := fmt.Sprintf("/proc/%d/fd", pid)
@@ -29,7 +29,7 @@ func caller(c net.Conn, pids []int) int {
 			}
 		}
 	}
-	return stranger
+	return Stranger
 }
 
 // socketOf names the socket of this machine that is connected so, as /proc/PID/fd does; "" if there is none.
