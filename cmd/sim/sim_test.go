@@ -51,7 +51,9 @@ func settle() {
 	debug.SetMemoryLimit(memory)
 	for range 2 { // what the first frees and ends, the second sees
 		runtime.GC()
-		time.Sleep(2 * time.Millisecond)
+		for range 1000 { // all others run before this goes on, each time
+			runtime.Gosched()
+		}
 	}
 }
 
