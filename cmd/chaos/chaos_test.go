@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/leat-stream/leat/cmd/chaos/door"
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // The short run: a seed makes the records' producers and members differ only in time, so the faults are written down here.
@@ -63,8 +64,8 @@ func TestShortRunKeepsThePromises(t *testing.T) {
 	}
 	h := r.history
 	for what, n := range map[string]int{
-		"acknowledged": h.acked, "read": h.read, "given to groups": h.consumed, "commits": h.commits, "answers about ends": h.ends,
-		"answers about committed offsets": h.watched, "elections": r.counted["elections"],
+		"acknowledged": h.Acked, "read": h.Read, "given to groups": h.Consumed, "commits": h.Commits, "answers about ends": h.Ends,
+		"answers about committed offsets": h.Watched, "elections": r.counted["elections"],
 		"connections between agents": r.counted["connections between agents"],
 	} {
 		if n < 2 {
@@ -166,13 +167,13 @@ func TestFalseErrorsAreNeverForgiven(t *testing.T) {
 	for _, err := range []error{
 		fmt.Errorf("%w: t/0: %w", errRefused, kerr.RequestTimedOut), fmt.Errorf("x: %w", kerr.UnknownTopicOrPartition), &kgo.ErrDataLoss{},
 	} {
-		c := &crowd{history: newHistory(), notes: newNotebook(io.Discard)}
+		c := &crowd{history: history.New(), notes: newNotebook(io.Discard)}
 		c.notes.begins(fault{kind: &kind{name: "kill", violent: true}})
 		c.saw("somebody", kerr.NotCoordinator)
-		if c.history.broken != 0 {
-			t.Error(c.history.violations)
+		if c.history.Broken != 0 {
+			t.Error(c.history.Violations)
 		}
-		if c.saw("somebody", err); c.history.broken != 1 {
+		if c.saw("somebody", err); c.history.Broken != 1 {
 			t.Errorf("%v is forgiven", err)
 		}
 	}
@@ -183,13 +184,13 @@ func TestStandstillIsPutDownToTheFaultsAround(t *testing.T) {
 	f := fault{kind: &kind{name: "kill"}}
 	early := time.Now()
 	n.last = n.last.Add(-time.Minute)
-	n.ack(place{}, early.Add(-time.Hour)) // a minute before any fault
+	n.ack(history.Place{}, early.Add(-time.Hour)) // a minute before any fault
 	n.begins(f)
 	n.last = n.last.Add(-20 * time.Second)
 	n.ends(f, nil)
-	n.ack(place{}, early.Add(-10*time.Second)) // 20 seconds across the fault
+	n.ack(history.Place{}, early.Add(-10*time.Second)) // 20 seconds across the fault
 	n.last = n.last.Add(-30 * time.Second)
-	n.ack(place{}, time.Now()) // 30 seconds after it
+	n.ack(history.Place{}, time.Now()) // 30 seconds after it
 	if wait := n.waits["kill"].Round(time.Second); wait != 10*time.Second || n.slowest.Round(time.Second) != time.Hour {
 		t.Errorf("a record waited %s around the kill, %s at most", wait, n.slowest)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // What is written to, and how much.
@@ -33,7 +35,7 @@ const members = 3 // of each group
 // crowd is all clients. They use kgo's defaults but for what is written where they are made.
 type crowd struct {
 	bed     *bed
-	history *history
+	history *history.History
 	notes   *notebook
 	calm    time.Duration // how long a member or producer lives at least; twice as long at most
 
@@ -53,9 +55,9 @@ func (c *crowd) saw(who string, err error) {
 	excused := c.notes.seen(who, err)
 	switch {
 	case inexcusable(err):
-		c.history.accuse("an application saw an error that no fault excuses: %s: %v", who, err)
+		c.history.Accuse("an application saw an error that no fault excuses: %s: %v", who, err)
 	case !excused:
-		c.history.accuse("an application saw an error, though only what is graceful happened: %s: %v", who, err)
+		c.history.Accuse("an application saw an error, though only what is graceful happened: %s: %v", who, err)
 	}
 }
 
@@ -94,15 +96,15 @@ func (c *crowd) prepare(ctx context.Context) error {
 }
 
 // anyPlace draws a partition of any topic.
-func anyPlace() place {
+func anyPlace() history.Place {
 	n := rand.Int32N(9)
 	for _, topic := range []string{"one", "three", "five"} {
 		if n < topics[topic] {
-			return place{topic, n}
+			return history.Place{Topic: topic, Partition: n}
 		}
 		n -= topics[topic]
 	}
-	return place{"one", 0}
+	return history.Place{Topic: "one", Partition: 0}
 }
 
 // produce sends records until ctx ends, and then waits for those on their way, as long as last. Now and then another producer takes
@@ -134,13 +136,13 @@ func (c *crowd) produceOnce(ctx, last context.Context, finishing *sync.WaitGroup
 	for ctx.Err() == nil {
 		for range burst {
 			p := anyPlace()
-			m, sent := c.history.sends(p, id), time.Now()
-			cl.Produce(last, &kgo.Record{Topic: p.topic, Partition: p.partition, Value: m.write(p)}, func(r *kgo.Record, err error) {
+			m, sent := c.history.Sends(p, id), time.Now()
+			cl.Produce(last, &kgo.Record{Topic: p.Topic, Partition: p.Partition, Value: m.Value(p)}, func(r *kgo.Record, err error) {
 				if err == nil {
-					c.history.isAcked(p, m, r.Offset, c.notes.ack(p, sent))
+					c.history.IsAcked(p, m, r.Offset, c.notes.ack(p, sent))
 					return
 				}
-				c.history.isRefused(p, m)
+				c.history.IsRefused(p, m)
 				c.saw(who, fmt.Errorf("%w: %s: %w", errRefused, p, err))
 			})
 		}
@@ -149,7 +151,7 @@ func (c *crowd) produceOnce(ctx, last context.Context, finishing *sync.WaitGroup
 	finishing.Go(func() {
 		defer cl.Close()
 		if err := cl.Flush(last); err != nil {
-			c.history.accuse("%s: records were neither acknowledged nor refused until the end: %v", who, err)
+			c.history.Accuse("%s: records were neither acknowledged nor refused until the end: %v", who, err)
 		}
 	})
 	return nil
@@ -196,7 +198,7 @@ func (c *crowd) memberOnce(ctx context.Context, group string) error {
 			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
-			c.history.isGiven(group, place{r.Topic, r.Partition}, r.Offset, r.Value, who, c.notes.since())
+			c.history.IsGiven(group, history.Place{Topic: r.Topic, Partition: r.Partition}, r.Offset, r.Value, who, c.notes.since())
 		})
 	}
 }
@@ -211,20 +213,20 @@ func (c *crowd) committed(group, who string, req *kmsg.OffsetCommitRequest, resp
 		c.notes.note("%s: commit: %v", who, err)
 		return
 	}
-	good := map[place]bool{}
+	good := map[history.Place]bool{}
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 				c.notes.note("%s: commit of %s/%d: %v", who, t.Topic, p.Partition, err)
 				continue
 			}
-			good[place{t.Topic, p.Partition}] = true
+			good[history.Place{Topic: t.Topic, Partition: p.Partition}] = true
 		}
 	}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
-			if at := (place{t.Topic, p.Partition}); good[at] {
-				c.history.isCommitted(group, at, p.Offset)
+			if at := (history.Place{Topic: t.Topic, Partition: p.Partition}); good[at] {
+				c.history.IsCommitted(group, at, p.Offset)
 			}
 		}
 	}
@@ -269,7 +271,7 @@ func (c *crowd) run(stop, last context.Context) error {
 	producing.Wait()
 	c.notes.note("everything is acknowledged or refused")
 	for began := time.Now(); reading.Err() == nil && c.missing() > 0; {
-		if c.history.isBroken() && time.Since(began) > hopeless {
+		if c.history.IsBroken() && time.Since(began) > hopeless {
 			break // what is missing may never come
 		}
 		wait(reading, 100*time.Millisecond)
@@ -288,7 +290,7 @@ func (c *crowd) run(stop, last context.Context) error {
 // missing is how many records some group was not given yet.
 func (c *crowd) missing() (n int) {
 	for group := range groups {
-		n += c.history.missing(group)
+		n += c.history.Missing(group)
 	}
 	return n
 }

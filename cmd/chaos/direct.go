@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // direct asks one agent, whatever clients are told about who leads what. A request is made once, so that an answer belongs to
@@ -52,12 +54,12 @@ func (d *direct) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, erro
 }
 
 // end asks for the end of a log.
-func (d *direct) end(ctx context.Context, p place) (int64, error) {
+func (d *direct) end(ctx context.Context, p history.Place) (int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	part := kmsg.NewListOffsetsRequestTopicPartition()
-	part.Partition, part.Timestamp = p.partition, -1
+	part.Partition, part.Timestamp = p.Partition, -1
 	topic := kmsg.NewListOffsetsRequestTopic()
-	topic.Topic, topic.Partitions = p.topic, append(topic.Partitions, part)
+	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	resp, err := d.ask(ctx, req)
 	if err != nil {
@@ -78,13 +80,13 @@ const (
 )
 
 // fetch asks for records from an offset on.
-func (d *direct) fetch(ctx context.Context, p place, offset int64, bytes int32) (kgo.FetchPartition, error) {
+func (d *direct) fetch(ctx context.Context, p history.Place, offset int64, bytes int32) (kgo.FetchPartition, error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 2000, 1, bytes
 	part := kmsg.NewFetchRequestTopicPartition()
-	part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.partition, offset, bytes
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = p.Partition, offset, bytes
 	topic := kmsg.NewFetchRequestTopic()
-	topic.Topic, topic.TopicID, topic.Partitions = p.topic, d.ids[p.topic], append(topic.Partitions, part)
+	topic.Topic, topic.TopicID, topic.Partitions = p.Topic, d.ids[p.Topic], append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
 	raw, err := d.ask(ctx, req)
 	if err != nil {
@@ -97,13 +99,13 @@ func (d *direct) fetch(ctx context.Context, p place, offset int64, bytes int32) 
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return kgo.FetchPartition{}, fmt.Errorf("strange answer: %v", resp.Topics)
 	}
-	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: p.topic, Partition: p.partition},
+	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: p.Topic, Partition: p.Partition},
 		&resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
 	return got, got.Err
 }
 
 // committed asks for a group's offsets, -1 where there are none.
-func (d *direct) committed(ctx context.Context, group string) (map[place]int64, error) {
+func (d *direct) committed(ctx context.Context, group string) (map[history.Place]int64, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group = group
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -120,7 +122,7 @@ func (d *direct) committed(ctx context.Context, group string) (map[place]int64, 
 	if err := kerr.ErrorForCode(resp.Groups[0].ErrorCode); err != nil {
 		return nil, err
 	}
-	all := map[place]int64{}
+	all := map[history.Place]int64{}
 	for _, t := range resp.Groups[0].Topics {
 		if t.Topic == "" { // from version 10 on
 			t.Topic = d.names[t.TopicID]
@@ -129,7 +131,7 @@ func (d *direct) committed(ctx context.Context, group string) (map[place]int64, 
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 				return nil, err
 			}
-			all[place{t.Topic, p.Partition}] = p.Offset
+			all[history.Place{Topic: t.Topic, Partition: p.Partition}] = p.Offset
 		}
 	}
 	return all, nil
@@ -154,12 +156,12 @@ func (c *crowd) readAfterAck(ctx context.Context, agents []*direct) {
 		if d.slot.running() == nil {
 			continue
 		}
-		least := c.history.leastEnd(p)
+		least := c.history.LeastEnd(p)
 		end, err := d.end(ctx, p)
 		if !c.answered(ctx, err) {
 			continue
 		}
-		c.history.saysEnd(p, end, least, d.slot.name)
+		c.history.SaysEnd(p, end, least, d.slot.name)
 		if end == 0 {
 			continue
 		}
@@ -172,22 +174,22 @@ func (c *crowd) readAfterAck(ctx context.Context, agents []*direct) {
 }
 
 // read fetches what is known to be there.
-func (c *crowd) read(ctx context.Context, d *direct, p place, offset int64, bytes int32) (next int64) {
+func (c *crowd) read(ctx context.Context, d *direct, p history.Place, offset int64, bytes int32) (next int64) {
 	got, err := d.fetch(ctx, p, offset, bytes)
 	if !c.answered(ctx, err) {
 		return offset
 	}
 	if got.HighWatermark <= offset {
-		c.history.accuse("%s: %s answers a fetch of offset %d with watermark %d, after it said that the log ends behind it", p, d.slot.name, offset, got.HighWatermark)
+		c.history.Accuse("%s: %s answers a fetch of offset %d with watermark %d, after it said that the log ends behind it", p, d.slot.name, offset, got.HighWatermark)
 	}
 	if len(got.Records) == 0 {
 		c.empty.Add(1)
 	}
 	for i, r := range got.Records {
 		if want := offset + int64(i); r.Offset != want {
-			c.history.accuse("%s: %s answers a fetch of offset %d with offset %d in place of %d", p, d.slot.name, offset, r.Offset, want)
+			c.history.Accuse("%s: %s answers a fetch of offset %d with offset %d in place of %d", p, d.slot.name, offset, r.Offset, want)
 		}
-		c.history.isRead(p, r.Offset, r.Value, d.slot.name)
+		c.history.IsRead(p, r.Offset, r.Value, d.slot.name)
 	}
 	return offset + int64(len(got.Records))
 }
@@ -198,9 +200,9 @@ func (c *crowd) watchGroups(ctx context.Context, agents []*direct) {
 		for group := range groups {
 			wait(ctx, rand.N(100*time.Millisecond))
 			d := agents[rand.IntN(len(agents))]
-			least := map[place]int64{}
-			for _, p := range c.history.places() {
-				least[p] = c.history.leastCommitted(group, p)
+			least := map[history.Place]int64{}
+			for _, p := range c.history.Places() {
+				least[p] = c.history.LeastCommitted(group, p)
 			}
 			all, err := d.committed(ctx, group)
 			if err != nil {
@@ -211,7 +213,7 @@ func (c *crowd) watchGroups(ctx context.Context, agents []*direct) {
 				if !ok {
 					offset = 0
 				}
-				c.history.saysCommitted(group, p, max(offset, 0), min, d.slot.name)
+				c.history.SaysCommitted(group, p, max(offset, 0), min, d.slot.name)
 			}
 		}
 	}
@@ -220,24 +222,24 @@ func (c *crowd) watchGroups(ctx context.Context, agents []*direct) {
 // readAll reads everything from beginning to end, at every regular agent.
 func (c *crowd) readAll(ctx context.Context, agents []*direct) {
 	for _, d := range agents[:c.bed.plan.agents] {
-		for _, p := range c.history.places() {
-			least := c.history.leastEnd(p)
+		for _, p := range c.history.Places() {
+			least := c.history.LeastEnd(p)
 			end, err := d.end(ctx, p)
 			for err != nil && ctx.Err() == nil {
 				wait(ctx, 100*time.Millisecond)
 				end, err = d.end(ctx, p)
 			}
 			if err != nil {
-				c.history.accuse("%s: %s does not say where the log ends: %v", p, d.slot.name, err)
+				c.history.Accuse("%s: %s does not say where the log ends: %v", p, d.slot.name, err)
 				continue
 			}
-			c.history.saysEnd(p, end, least, d.slot.name)
+			c.history.SaysEnd(p, end, least, d.slot.name)
 			next := int64(0)
 			for next < end && ctx.Err() == nil {
 				next = c.read(ctx, d, p, next, many)
 			}
 			if next < end {
-				c.history.accuse("%s: %s cannot be read beyond offset %d of %d in time", p, d.slot.name, next, end)
+				c.history.Accuse("%s: %s cannot be read beyond offset %d of %d in time", p, d.slot.name, next, end)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/cmd/chaos/door"
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // kind is a kind of fault. run does it to the slots, and undoes it before it returns: it waits length in between.
@@ -148,7 +149,7 @@ func (d *drawing) draw(among []*kind) fault {
 }
 
 // torment does what next draws, until ctx ends or there is nothing more to do. A fault that lasts is undone first.
-func torment(ctx context.Context, b *bed, h *history, next func() []fault) {
+func torment(ctx context.Context, b *bed, h *history.History, next func() []fault) {
 	for ctx.Err() == nil {
 		faults := next()
 		if len(faults) == 0 {
@@ -161,7 +162,7 @@ func torment(ctx context.Context, b *bed, h *history, next func() []fault) {
 				err := f.kind.run(ctx, b, f)
 				b.notes.ends(f, err)
 				if err != nil && ctx.Err() == nil {
-					h.accuse("%s: %v", f, err)
+					h.Accuse("%s: %v", f, err)
 				}
 			})
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // notebook is what happened, in order and with times since the beginning: faults, errors that reached applications, what
@@ -69,7 +71,7 @@ func (n *notebook) starts() {
 }
 
 // ack says that a record was acknowledged just now that was sent then to p, and answers when that is since the beginning.
-func (n *notebook) ack(p place, sent time.Time) time.Duration {
+func (n *notebook) ack(p history.Place, sent time.Time) time.Duration {
 	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -96,7 +98,7 @@ func (n *notebook) stalled(now time.Time) {
 }
 
 // waited counts the time from sent to now, in which a record was not acknowledged. mu is held.
-func (n *notebook) waited(p place, sent, now time.Time) {
+func (n *notebook) waited(p history.Place, sent, now time.Time) {
 	wait := now.Sub(sent)
 	n.slowest = max(n.slowest, wait)
 	var longer []string // kinds that no record waited for as long under before

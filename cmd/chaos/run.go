@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/chaos/history"
 )
 
 // recovery bounds how long clients take to finish when all faults are over: to get every record acknowledged and delivered.
@@ -28,7 +30,7 @@ func run(ctx context.Context, p plan, next func() []fault) (r *report, err error
 		return nil, err
 	}
 	defer out.Close()
-	r = &report{plan: p, dir: dir, history: newHistory(), notes: newNotebook(out), counted: map[string]int{}}
+	r = &report{plan: p, dir: dir, history: history.New(), notes: newNotebook(out), counted: map[string]int{}}
 	b, err := lay(ctx, p, dir, r.notes)
 	if err != nil {
 		return nil, fmt.Errorf("%w; logs are in %s", err, dir)
@@ -66,7 +68,7 @@ func (r *report) play(ctx context.Context, b *bed, c *crowd, next func() []fault
 	torment(tormenting, b, r.history, next)
 	end()
 	if err := settle(ctx, b); err != nil && ctx.Err() == nil {
-		r.history.accuse("all faults are over, but %v", err)
+		r.history.Accuse("all faults are over, but %v", err)
 	}
 	wait(ctx, 2*time.Second)
 	r.notes.note("all faults are over, and all agents serve")
@@ -81,7 +83,7 @@ func (r *report) play(ctx context.Context, b *bed, c *crowd, next func() []fault
 		return context.Cause(ctx)
 	}
 	names := slices.Collect(maps.Keys(groups))
-	r.history.finish(names)
+	r.history.Finish(names)
 	r.counted["requests to one agent answered"] = int(c.direct.Load())
 	r.counted["requests to one agent refused or lost"] = int(c.repeated.Load())
 	r.counted["fetches answered without records that are there"] = int(c.empty.Load())
@@ -92,13 +94,13 @@ func (r *report) play(ctx context.Context, b *bed, c *crowd, next func() []fault
 type report struct {
 	plan    plan
 	dir     string
-	history *history
+	history *history.History
 	notes   *notebook
 	counted map[string]int
 	length  time.Duration // for which was produced
 }
 
-func (r *report) passed() bool { return r.history.broken == 0 }
+func (r *report) passed() bool { return r.history.Broken == 0 }
 
 // complaints are lines of an agent's log that count, by a part of them.
 var complaints = []struct {
@@ -131,7 +133,7 @@ func (r *report) readLogs(b *bed) error {
 				if strings.Contains(lines.Text(), c.part) {
 					r.counted[c.name]++
 					if c.broken {
-						r.history.accuse("%s: %s", s.name, lines.Text())
+						r.history.Accuse("%s: %s", s.name, lines.Text())
 					}
 				}
 			}
@@ -150,7 +152,7 @@ func (r *report) save() error {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	return errors.Join(r.history.write(w), w.Flush(), f.Close())
+	return errors.Join(r.history.List(w), w.Flush(), f.Close())
 }
 
 // print writes the report.
@@ -165,14 +167,10 @@ func (r *report) print(to io.Writer) {
 		sum += n.faults[kind]
 	}
 	say("%6d  %-34s %6.1f s %6.1f s", sum, "in all", n.longest.Seconds(), n.slowest.Seconds())
-	var sent int64
-	for _, l := range h.logs {
-		sent += l.total
-	}
-	say("\n%8d  records sent\n%8d  acknowledged\n%8d  refused\n%8d  given to groups\n%8d  read at one agent", sent, h.acked, h.failed, h.consumed, h.read)
-	say("%8d  commits of a partition acknowledged\n%8d  answers about committed offsets\n%8d  answers about ends of logs", h.commits, h.watched, h.ends)
-	for _, group := range slices.Sorted(maps.Keys(h.lag)) {
-		say("%8.1f  s at most between a record's acknowledgement and group %s being given it", h.lag[group].Seconds(), group)
+	say("\n%8d  records sent\n%8d  acknowledged\n%8d  refused\n%8d  given to groups\n%8d  read at one agent", h.Sent, h.Acked, h.Failed, h.Consumed, h.Read)
+	say("%8d  commits of a partition acknowledged\n%8d  answers about committed offsets\n%8d  answers about ends of logs", h.Commits, h.Watched, h.Ends)
+	for _, group := range slices.Sorted(maps.Keys(h.Lag)) {
+		say("%8.1f  s at most between a record's acknowledgement and group %s being given it", h.Lag[group].Seconds(), group)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.counted)) {
 		say("%8d  %s", r.counted[name], name)
@@ -182,8 +180,8 @@ func (r *report) print(to io.Writer) {
 		say("%6d  %s", n.errors[text], text)
 	}
 	if !r.passed() {
-		say("\n%d broken promises", h.broken)
-		for _, v := range h.violations {
+		say("\n%d broken promises", h.Broken)
+		for _, v := range h.Violations {
 			say("  %s", v)
 		}
 	}
