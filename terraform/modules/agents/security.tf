@@ -89,7 +89,7 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
 resource "aws_vpc_security_group_egress_rule" "https" {
   for_each          = var.https_egress_cidrs
   security_group_id = aws_security_group.agents.id
-  description       = "The image's registry and CloudWatch Logs"
+  description       = "Image registry and CloudWatch Logs" # EC2 takes no apostrophe here
   cidr_ipv4         = each.key
   ip_protocol       = "tcp"
   from_port         = 443

@@ -237,6 +237,16 @@ run "ports" {
     condition     = aws_vpc_security_group_egress_rule.s3.prefix_list_id == data.aws_prefix_list.s3.id && data.aws_prefix_list.s3.name == "com.amazonaws.eu-central-1.s3" && keys(aws_vpc_security_group_egress_rule.https) == ["10.60.0.0/20"]
     error_message = "ways out"
   }
+  assert {
+    condition = alltrue([for d in flatten([
+      aws_security_group.balancer.description, aws_security_group.agents.description,
+      [for r in aws_vpc_security_group_ingress_rule.clients : r.description], [for r in aws_vpc_security_group_ingress_rule.balancer : r.description],
+      [for r in aws_vpc_security_group_ingress_rule.metrics : r.description], [for r in aws_vpc_security_group_egress_rule.balancer : r.description],
+      [for r in aws_vpc_security_group_egress_rule.https : r.description], aws_vpc_security_group_egress_rule.s3.description,
+      aws_vpc_security_group_ingress_rule.peers.description, aws_vpc_security_group_egress_rule.peers.description,
+    ]) : can(regex("^[a-zA-Z0-9 ._:/()#,@+=&;{}!$*\\[\\]-]{1,255}$", d))])
+    error_message = "a description has a character that EC2 refuses"
+  }
 }
 
 run "rights_end_at_the_prefix" {
