@@ -80,6 +80,12 @@ resource "aws_ecs_service" "zone" {
     ignore_changes = [desired_count] # the autoscaler's
   }
 
-  # A target group takes no targets before a listener leads to it. And agents that are to stop must still have their rights.
-  depends_on = [aws_lb_listener.kafka, aws_iam_role_policy.agent, aws_iam_role_policy.execution]
+  # A target group takes no targets before a listener leads to it. And what agents need, they must have before the first of them starts and
+  # until the last of them has stopped: rights, ways, and a log.
+  depends_on = [
+    aws_lb_listener.kafka, aws_iam_role_policy.agent, aws_iam_role_policy.execution, aws_cloudwatch_log_group.this,
+    aws_vpc_security_group_ingress_rule.balancer, aws_vpc_security_group_egress_rule.balancer,
+    aws_vpc_security_group_ingress_rule.peers, aws_vpc_security_group_egress_rule.peers,
+    aws_vpc_security_group_egress_rule.s3, aws_vpc_security_group_egress_rule.https,
+  ]
 }

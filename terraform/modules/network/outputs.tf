@@ -9,6 +9,10 @@ output "cidr" {
 }
 
 output "subnets" {
+  # With their ways out, so that nothing is started here before these are there, and they go only when nothing runs here any more.
+  depends_on = [
+    aws_route_table_association.zone, aws_vpc_endpoint.s3, aws_vpc_endpoint.interface, aws_vpc_security_group_ingress_rule.endpoints,
+  ]
   description = "The private subnet of each zone, by zone, as module agents takes them."
   value       = { for zone, s in aws_subnet.zone : zone => s.id }
 }
