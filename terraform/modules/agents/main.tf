@@ -68,8 +68,9 @@ resource "aws_ecs_service" "zone" {
     container_name   = "leat"
     container_port   = local.kafka_port
   }
-  # An agent has to read the newest snapshot and the journal after it before it serves.
-  health_check_grace_period_seconds = 120
+  # An agent has to read the newest snapshot and the journal after it before it serves: seconds, but minutes if snapshots failed for
+  # long, and one that is killed meanwhile begins anew, for ever. Three tasks that fail one after the other fit into Terraform's patience of 20 minutes.
+  health_check_grace_period_seconds = 300
 
   enable_execute_command  = false
   enable_ecs_managed_tags = true
