@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +21,10 @@ import (
 // TestAnAgentThatStartsForLongSaysSo: after two seconds, then every ten, until it has started.
 func TestAnAgentThatStartsForLongSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer // written by one goroutine at a time, while this one sleeps
+		var log startLog
 		l := beginLoading(slog.New(slog.NewTextHandler(&log, nil)))
 		time.Sleep(slowStart + time.Millisecond)
+		synctest.Wait()
 		if got := log.String(); !strings.Contains(got, startOpens) || strings.Count(got, "\n") != 1 {
 			t.Errorf("after two seconds the log is %q", got)
 		}
@@ -38,6 +40,7 @@ func TestAnAgentThatStartsForLongSaysSo(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * slowStartAgain)
+		synctest.Wait()
 		if got := log.String(); !strings.Contains(got, "entries=3") || !strings.Contains(got, "index=3") || strings.Count(got, "\n") != 2 {
 			t.Errorf("twenty seconds later the log is %q", got)
 		}
@@ -48,6 +51,7 @@ func TestAnAgentThatStartsForLongSaysSo(t *testing.T) {
 			t.Errorf("soon the log is %q", log.String())
 		}
 		time.Sleep(longStart)
+		synctest.Wait()
 		if !strings.Contains(log.String(), "WARN") {
 			t.Errorf("after a minute the log is %q", log.String())
 		}
@@ -55,7 +59,8 @@ func TestAnAgentThatStartsForLongSaysSo(t *testing.T) {
 		l.end()
 		l.end()
 		time.Sleep(time.Hour)
-		if log.Len() > 0 || l.String() != "not serving" {
+		synctest.Wait()
+		if log.String() != "" || l.String() != "not serving" {
 			t.Errorf("after the start: %q, log %q", l, log.String())
 		}
 	})
@@ -78,12 +83,13 @@ func written(t *testing.T, n int) journal.Journal {
 // TestAFastStartIsQuiet: there is nothing in the log.
 func TestAFastStartIsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log startLog
 		l := beginLoading(slog.New(slog.NewTextHandler(&log, nil)))
 		time.Sleep(slowStart - time.Millisecond)
 		l.end()
 		time.Sleep(time.Hour)
-		if log.Len() > 0 {
+		synctest.Wait()
+		if log.String() != "" {
 			t.Errorf("the log is %q", log.String())
 		}
 	})
@@ -162,7 +168,7 @@ func freeAddress(t *testing.T) string {
 // TestAPeerAddressThatIsNotUsedIsTold: with a journal for one agent.
 func TestAPeerAddressThatIsNotUsedIsTold(t *testing.T) {
 	for _, peer := range []string{"", "127.0.0.1:9600"} {
-		var log bytes.Buffer
+		var log startLog
 		cfg := Default()
 		cfg.Peer.Address = peer
 		g := &ground{journalName: "bolt:///journal"}
@@ -173,4 +179,28 @@ func TestAPeerAddressThatIsNotUsedIsTold(t *testing.T) {
 			t.Errorf("with the address %q the log is %q", peer, log.String())
 		}
 	}
+}
+
+// startLog is what a start logs, from a timer's goroutine.
+type startLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *startLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *startLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *startLog) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
 }

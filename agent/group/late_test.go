@@ -127,11 +127,15 @@ func TestOffsetsOfAClientThatMovesNeverGoBackwards(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 9))
 			for i, n := range c.nodes {
 				slow := rand.New(rand.NewPCG(seed, uint64(i)))
-				order := make(chan struct{}, 1) // a lane's commands keep their order
+				order := make(chan struct{}, 1) // a lane's commands are carried out in their order
+				n.d.after = func(op state.Op) {
+					if _, ok := op.(state.CommitOffsets); ok {
+						<-order
+					}
+				}
 				n.d.before = func(op state.Op) {
 					if _, ok := op.(state.CommitOffsets); ok {
 						order <- struct{}{}
-						defer func() { <-order }()
 						if slow.IntN(3) == 0 {
 							c.pass(time.Duration(slow.Int64N(int64(3 * time.Second))))
 						}

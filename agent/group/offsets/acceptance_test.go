@@ -96,6 +96,7 @@ func TestAcceptanceTicks(t *testing.T) {
 			a.Run(ctx)
 		}()
 		time.Sleep(time.Minute + tick/2)
+		synctest.Wait()
 		if now := time.Now(); now.Sub(a.at) > tick || !a.until.IsZero() {
 			t.Errorf("last tick %v ago, requests are old until %v", now.Sub(a.at), a.until)
 		}
