@@ -10,7 +10,7 @@ locals {
   root       = var.bucket_prefix == "" ? var.cluster : "${var.bucket_prefix}/${var.cluster}"
   bucket_arn = "arn:${local.partition}:s3:::${var.bucket_name}"
   store      = "s3://${var.bucket_name}${var.bucket_prefix == "" ? "" : "/"}${var.bucket_prefix}?region=${local.region}"
-  bootstrap  = "${aws_lb.this.dns_name}:${local.kafka_port}"
+  bootstrap  = "${coalesce(var.host_name, aws_lb.this.dns_name)}:${local.kafka_port}"
   log_group  = "/leat/${var.name}"
 }
 

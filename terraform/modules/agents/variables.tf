@@ -216,6 +216,16 @@ variable "client_routing" {
   }
 }
 
+variable "host_name" {
+  type        = string
+  default     = null
+  description = "Name under which clients reach the balancer, and the only one that they are told: an alias record of yours, or a PrivateLink endpoint's. Null: the balancer's own."
+  validation {
+    condition     = var.host_name == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.host_name))
+    error_message = "host_name must be a domain name in lower case, without a port."
+  }
+}
+
 variable "proxy_protocol" {
   type        = bool
   default     = false

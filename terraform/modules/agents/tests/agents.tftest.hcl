@@ -50,6 +50,20 @@ run "a_service_in_each_zone" {
   }
 }
 
+run "clients_are_told_a_name_of_ones_own" {
+  command = apply
+  variables {
+    host_name = "kafka.example.org"
+  }
+
+  assert {
+    condition = alltrue([for t in aws_ecs_task_definition.zone :
+      contains(jsondecode(t.container_definitions)[0].command, "--advertise=shared=kafka.example.org:9092")
+    ]) && output.bootstrap == "kafka.example.org:9092"
+    error_message = "clients are told another name"
+  }
+}
+
 run "what_an_agent_is_told" {
   command = apply
   variables {

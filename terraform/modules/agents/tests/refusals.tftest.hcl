@@ -41,12 +41,13 @@ run "refuses_what_nobody_should_have" {
     network_target       = 0
     image_repository_arn = "leat"
     https_egress_cidrs   = ["internet"]
+    host_name            = "kafka.example.org:9092"
   }
   expect_failures = [
     var.client_cidrs, var.metrics_cidrs, var.subnets, var.image, var.name,
     var.memory, var.min_agents_per_zone, var.stop_timeout, var.deregistration_delay, var.settings,
     var.bucket_prefix, var.cluster, var.log_days, var.client_routing, var.architecture,
-    var.cache_disk, var.cpu_target, var.network_target, var.image_repository_arn, var.https_egress_cidrs,
+    var.cache_disk, var.cpu_target, var.network_target, var.image_repository_arn, var.https_egress_cidrs, var.host_name,
   ]
 }
 
