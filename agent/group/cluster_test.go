@@ -540,6 +540,7 @@ func TestOneAgentExpiresOffsets(t *testing.T) {
 		told := c.stable("g", 1)
 		c.view(1)
 		c.beatFor("g", told, time.Hour)
+		synctest.Wait()
 		if counts[0] != 0 || counts[1] != 6 || counts[2] != 0 {
 			t.Errorf("expired %v times", counts)
 		}
