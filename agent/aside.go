@@ -232,7 +232,7 @@ func (a *Agent) asideDeps(known *brokers.Brokers) asideDeps {
 		yield: func(ctx context.Context, ask bool) {
 			if a.ground.yielding != nil && a.replica.Leading() && one.TryLock() {
 				defer one.Unlock()
-				a.others.yield(ctx, a.ground.yielding, ask)
+				a.ground.yielding.Yield(ctx, a.others.client, known.View().Others(), ask)
 			}
 		},
 		relieved: func(why error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/leat-stream/leat/agent/yielding"
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/bolt"
@@ -37,7 +38,7 @@ type ground struct {
 	store    objectstore.Store // limited, watched and metered
 	retrying objectstore.Store
 	journal  journal.Journal
-	yielding *yielding // the journal if it is in the bucket, else nil
+	yielding *yielding.Journal // the journal if it is in the bucket, else nil
 	images   *object.Images
 
 	storeName, journalName string
@@ -199,7 +200,7 @@ func (g *ground) openJournal(ctx context.Context, store objectstore.Store) error
 		if err != nil {
 			return err
 		}
-		g.yielding = &yielding{Journal: j, stuck: g.health.Stuck}
+		g.yielding = yielding.New(j, g.health.Stuck)
 		g.journal = g.yielding
 		return nil
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/leat-stream/leat/agent/group"
 	"github.com/leat-stream/leat/agent/produce"
 	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/agent/yielding"
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
@@ -64,7 +65,7 @@ type life struct {
 
 	health     *health.Store
 	head       []byte // what the mutant oldHead believes; owned by steps
-	yielding   *yielding
+	yielding   *yielding.Journal
 	leaving    chan struct{}     // closed: aside is to end
 	asideEnded chan struct{}     // closed: it has
 	keep       objectstore.Store // what the parts see of the bucket
@@ -284,7 +285,7 @@ func (l *life) open() error {
 	if err != nil {
 		return err
 	}
-	l.yielding = &yielding{Journal: w.mutant.journal(l, opened), stuck: l.health.Stuck}
+	l.yielding = yielding.New(w.mutant.journal(l, opened), l.health.Stuck)
 	cfg := w.replicaConfig(l)
 	if l.replica, err = replica.Open(l.ctx, cfg, l.yielding, object.NewImages(l.retrying, w.keys, object.Jitter(jitter)), wires{w, l}, l.log, l.metrics); err != nil {
 		return err

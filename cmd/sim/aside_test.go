@@ -3,13 +3,10 @@ package sim
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/objectstore/health"
 )
 
@@ -93,123 +90,9 @@ func (l *life) aside(ctx context.Context) error {
 	return nil
 }
 
-// yielding is agent's: a leader that is cut off from the bucket lets go of its append once another one leads.
-//
-// mu guards term and newer.
-type yielding struct {
-	journal.Journal
-	stuck func() error
-
-	mu    sync.Mutex
-	term  *yieldingTerm // the newest of this process
-	newer uint64        // index of the newest fence of others, as far as they told
-}
-
-type yieldingTerm struct {
-	journal.Term
-	over context.Context
-	end  context.CancelCauseFunc
-}
-
-var errSuperseded = errors.New("another agent leads")
-
-// Lead implements journal.Journal.
-func (y *yielding) Lead(ctx context.Context, after uint64, body []byte) (journal.Term, error) {
-	inner, err := y.Journal.Lead(ctx, after, body)
-	if err != nil {
-		return nil, err
-	}
-	t := &yieldingTerm{Term: inner}
-	t.over, t.end = context.WithCancelCause(context.Background())
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.term != nil {
-		y.term.end(errSuperseded)
-	}
-	y.term = t
-	return t, nil
-}
-
-// Append implements journal.Term.
-func (t *yieldingTerm) Append(ctx context.Context, body []byte) (journal.Entry, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	defer context.AfterFunc(t.over, func() { stop(errSuperseded) })()
-	return t.Term.Append(ctx, body)
-}
-
-// Read implements journal.Journal.
-func (y *yielding) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry, error] {
-	return func(yield func(journal.Entry, error) bool) {
-		ctx, stop := y.bounded(ctx)
-		defer stop()
-		y.Journal.Read(ctx, from)(yield)
-	}
-}
-
-// Tip implements journal.Journal.
-func (y *yielding) Tip(ctx context.Context, applied uint64) error {
-	y.mu.Lock()
-	newer := y.newer
-	y.mu.Unlock()
-	if applied < newer && y.stuck() != nil {
-		return fmt.Errorf("%w: %w", journal.ErrBehind, errSuperseded)
-	}
-	ctx, stop := y.bounded(ctx)
-	defer stop()
-	return y.Journal.Tip(ctx, applied)
-}
-
-func (y *yielding) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if y.stuck() == nil {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, time.Second)
-}
-
-// own is the index of the newest fence of this process; 0: none.
-func (y *yielding) own() uint64 {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.term == nil {
-		return 0
-	}
-	return y.term.Fence().Index
-}
-
-// superseded tells of another agent's fence.
-func (y *yielding) superseded(by uint64) {
-	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.term != nil && by > y.term.Fence().Index {
-		y.newer = max(y.newer, by)
-		y.term.end(errSuperseded)
-	}
-}
-
-// yield is agent's: a leader finds out whether another agent leads by now; with ask, it asks the others to, one by one.
+// yield is agent's: a leader finds out whether another agent leads by now.
 func (l *life) yield(ctx context.Context, ask bool) {
-	if !l.replica.Leading() {
-		return
-	}
-	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
-	defer stop()
-	own, net, able := l.yielding.own(), wires{l.w, l}, []string(nil)
-	for _, b := range l.view.Load().View().Others() {
-		status, err := net.Status(ctx, b.Peer)
-		switch {
-		case err != nil:
-		case status.Term > own:
-			l.yielding.superseded(status.Term)
-			return
-		case !b.Leaving:
-			able = append(able, b.Peer)
-		}
-	}
-	for _, peer := range able {
-		if ask && net.TakeOver(ctx, peer, own) == nil {
-			l.yielding.superseded(own + 1)
-			return
-		}
+	if l.replica.Leading() {
+		l.yielding.Yield(ctx, wires{l.w, l}, l.view.Load().View().Others(), ask)
 	}
 }

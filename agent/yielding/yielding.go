@@ -1,4 +1,7 @@
-package agent
+// Package yielding lets a metadata leader whose journal is in the bucket let go when its agent alone does not reach the bucket.
+//
+// It must never decide what was committed, nor who leads: it only ends what waits for the bucket, with its outcome unknown.
+package yielding
 
 import (
 	"context"
@@ -10,22 +13,28 @@ import (
 
 	"github.com/leat-stream/leat/agent/brokers"
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica"
 )
 
-// yielding is a journal in the bucket whose leader can let go. A leader that no longer reaches the bucket cannot find out what became of
+// Journal is a journal in the bucket whose leader can let go. A leader that no longer reaches the bucket cannot find out what became of
 // its append, nor that another agent leads by now, and would hang until the bucket is back, with all commands of this agent. Told by
 // another agent that there is a newer term, it ends the append with its outcome unknown (J1 allows that at any time), becomes a
 // follower, and gets everything from that agent; commands are sent again and are decided once (R2). Whoever claims a newer term
 // falsely costs an election, never more.
 //
 // mu guards term and newer.
-type yielding struct {
+type Journal struct {
 	journal.Journal
 	stuck func() error // why the bucket does not answer; nil: it does
 
 	mu    sync.Mutex
-	term  *yieldingTerm // the newest that this process led; nil: none
-	newer uint64        // index of the newest fence that others told of
+	term  *term  // the newest that this process led; nil: none
+	newer uint64 // index of the newest fence that others told of
+}
+
+// New makes one of inner, which is in the bucket; stuck answers why the bucket does not answer, nil if it does.
+func New(inner journal.Journal, stuck func() error) *Journal {
+	return &Journal{Journal: inner, stuck: stuck}
 }
 
 // stuckPatience bounds a look at the journal while the bucket does not answer: who looks has others to serve, who need no bucket.
@@ -36,20 +45,20 @@ var (
 	errStuckLook  = errors.New("the object store does not answer this agent")
 )
 
-// yieldingTerm is a term that ends when this agent hears of a newer one.
-type yieldingTerm struct {
+// term is a term that ends when this agent hears of a newer one.
+type term struct {
 	journal.Term
 	over context.Context
 	end  context.CancelCauseFunc
 }
 
 // Lead implements journal.Journal.
-func (y *yielding) Lead(ctx context.Context, after uint64, body []byte) (journal.Term, error) {
+func (y *Journal) Lead(ctx context.Context, after uint64, body []byte) (journal.Term, error) {
 	inner, err := y.Journal.Lead(ctx, after, body)
 	if err != nil {
 		return nil, err
 	}
-	t := &yieldingTerm{Term: inner}
+	t := &term{Term: inner}
 	t.over, t.end = context.WithCancelCause(context.Background())
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -58,7 +67,7 @@ func (y *yielding) Lead(ctx context.Context, after uint64, body []byte) (journal
 }
 
 // Append implements journal.Term.
-func (t *yieldingTerm) Append(ctx context.Context, body []byte) (journal.Entry, error) {
+func (t *term) Append(ctx context.Context, body []byte) (journal.Entry, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(t.over, func() { stop(errSuperseded) })()
@@ -66,7 +75,7 @@ func (t *yieldingTerm) Append(ctx context.Context, body []byte) (journal.Entry, 
 }
 
 // Read implements journal.Journal.
-func (y *yielding) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry, error] {
+func (y *Journal) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entry, error] {
 	return func(yield func(journal.Entry, error) bool) {
 		ctx, stop := y.bounded(ctx)
 		defer stop()
@@ -75,7 +84,7 @@ func (y *yielding) Read(ctx context.Context, from uint64) iter.Seq2[journal.Entr
 }
 
 // Tip implements journal.Journal. There are entries beyond what a leader has applied whom another one has replaced.
-func (y *yielding) Tip(ctx context.Context, applied uint64) error {
+func (y *Journal) Tip(ctx context.Context, applied uint64) error {
 	if _, newer := y.terms(); applied < newer && y.stuck() != nil {
 		return fmt.Errorf("%w: %w", journal.ErrBehind, errSuperseded)
 	}
@@ -84,7 +93,7 @@ func (y *yielding) Tip(ctx context.Context, applied uint64) error {
 	return y.Journal.Tip(ctx, applied)
 }
 
-func (y *yielding) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+func (y *Journal) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if y.stuck() == nil {
 		return ctx, func() {}
 	}
@@ -92,7 +101,7 @@ func (y *yielding) bounded(ctx context.Context) (context.Context, context.Cancel
 }
 
 // terms is the index of the newest fence of this process, and of the newest that others told of; 0: none.
-func (y *yielding) terms() (own, newer uint64) {
+func (y *Journal) terms() (own, newer uint64) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.term != nil {
@@ -102,7 +111,7 @@ func (y *yielding) terms() (own, newer uint64) {
 }
 
 // superseded tells of the fence of another agent.
-func (y *yielding) superseded(by uint64) {
+func (y *Journal) superseded(by uint64) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.term != nil && by > y.term.Fence().Index {
@@ -114,14 +123,22 @@ func (y *yielding) superseded(by uint64) {
 // leadPatience bounds what it takes to have another agent lead.
 const leadPatience = 2 * time.Second
 
-// yield finds out whether another agent leads by now; with ask, it asks the others in turn to take the lead if none does.
-func (n *neighbours) yield(ctx context.Context, y *yielding, ask bool) {
+// Peers is how other agents are asked, by their peer address, as replica.Peers does.
+type Peers interface {
+	// Status answers what the agent's replica knows.
+	Status(ctx context.Context, address string) (replica.Status, error)
+	// TakeOver has the agent lead after the fence at index term; nil once it does.
+	TakeOver(ctx context.Context, address string, term uint64) error
+}
+
+// Yield finds out from the others whether one of them leads by now; with ask, it asks them in turn to take the lead if none does.
+func (y *Journal) Yield(ctx context.Context, peers Peers, others []brokers.Broker, ask bool) {
 	ctx, stop := context.WithTimeout(ctx, leadPatience)
 	defer stop()
 	own, _ := y.terms()
 	var able []brokers.Broker
-	for _, b := range n.view.Load().View().Others() {
-		status, err := n.client.Status(ctx, b.Peer)
+	for _, b := range others {
+		status, err := peers.Status(ctx, b.Peer)
 		switch {
 		case err != nil:
 		case status.Term > own:
@@ -132,7 +149,7 @@ func (n *neighbours) yield(ctx context.Context, y *yielding, ask bool) {
 		}
 	}
 	for _, b := range able {
-		if ask && n.client.TakeOver(ctx, b.Peer, own) == nil {
+		if ask && peers.TakeOver(ctx, b.Peer, own) == nil {
 			y.superseded(own + 1) // it leads, by a fence that lies behind
 			return
 		}

@@ -1,4 +1,4 @@
-package agent
+package yielding
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/leat-stream/leat/metadata/journal"
 )
+
+var errCut = errors.New("the bucket is away")
 
 // cutOff is a journal in a bucket that swallows everything but fences.
 type cutOff struct {
@@ -50,7 +52,7 @@ func (*cutOff) Read(ctx context.Context, _ uint64) iter.Seq2[journal.Entry, erro
 
 func TestALeaderLetsGoOfItsAppendOnceAnotherOneLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		y := &yielding{Journal: &cutOff{}, stuck: func() error { return nil }}
+		y := New(&cutOff{}, func() error { return nil })
 		y.superseded(5) // it never led
 		term, err := y.Lead(t.Context(), 0, nil)
 		if err != nil {
@@ -90,7 +92,7 @@ func TestALeaderLetsGoOfItsAppendOnceAnotherOneLeads(t *testing.T) {
 func TestNobodyWaitsLongForAJournalInABucketThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := error(nil)
-		y := &yielding{Journal: &cutOff{}, stuck: func() error { return away }}
+		y := New(&cutOff{}, func() error { return away })
 		read := func(ctx context.Context) (err error) {
 			for _, err = range y.Read(ctx, 1) {
 			}
