@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/leat-stream/leat/agent/wire"
 )
 
 // turnAway resets every connection at once that is made after grace, so that clients try elsewhere instead of waiting for an agent that
@@ -55,9 +57,7 @@ func refuse(nl net.Listener, grace time.Duration, stop <-chan struct{}, log *slo
 				break
 			}
 			log.Debug("connection refused", "client", nc.RemoteAddr(), "reason", "starting")
-			if tc, ok := nc.(*net.TCPConn); ok {
-				_ = tc.SetLinger(0)
-			}
+			wire.Reset(nc)
 			_ = nc.Close() // nothing was sent that could be lost
 		}
 	}

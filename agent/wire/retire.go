@@ -190,7 +190,7 @@ func (c *conn) linger() {
 	served := c.flight.served
 	c.mu.Unlock()
 	if !served {
-		reset(c.nc)
+		Reset(c.nc)
 		return
 	}
 	half, ok := c.nc.(interface{ CloseWrite() error })
@@ -206,8 +206,8 @@ func (c *conn) linger() {
 	}
 }
 
-// reset has the connection reset when it is closed. What it was sent and has not read may be lost to the client.
-func reset(nc net.Conn) {
+// Reset has the connection reset when it is closed. What it was sent and has not read may be lost to the client.
+func Reset(nc net.Conn) {
 	if l, ok := nc.(interface{ SetLinger(sec int) error }); ok {
 		_ = l.SetLinger(0) // fails only on a closed connection
 	}

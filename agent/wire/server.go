@@ -257,7 +257,7 @@ func (s *Server) connect(nc net.Conn, l Listener) {
 		s.mu.Unlock()
 		s.metrics.closed.WithLabelValues(string(why)).Inc()
 		s.log.Debug("connection refused", "host", c.host, "listener", l.Name, "reason", string(why))
-		reset(nc)
+		Reset(nc)
 		_ = nc.Close() // nothing was sent that could be lost
 		return
 	}
