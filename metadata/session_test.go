@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -28,12 +29,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // lossy is a real service whose answers may get lost: the command is committed, the caller is told that nobody knows.
 type lossy struct {
 	metadata.Service
-	lose  atomic.Int32 // so many answers get lost
-	calls atomic.Int32 // of Do
+	lose  atomic.Int32  // so many answers get lost
+	calls atomic.Int32  // of Do
+	gate  chan struct{} // if set, calls of Do wait until it is closed
 }
 
 func (l *lossy) Do(ctx context.Context, commands ...state.Command) ([]state.Result, error) {
 	l.calls.Add(1)
+	if l.gate != nil {
+		<-l.gate
+	}
 	results, err := l.Service.Do(ctx, commands...)
 	if l.lose.Add(-1) >= 0 {
 		return nil, metadata.ErrUnknown
@@ -85,21 +90,27 @@ func create(i int) state.Op {
 }
 
 func TestR2ConcurrentCommandsAreNumberedWithoutAGap(t *testing.T) {
-	svc := service(t)
-	s, _ := session(t, svc, 1)
-	var wg sync.WaitGroup
-	for i := range 500 {
-		wg.Go(func() {
-			results, err := s.Do(context.Background(), create(i))
-			if err != nil || results[0].Code != state.CodeOK {
-				t.Errorf("command %d: %v %v", i, results, err)
-			}
-		})
-	}
-	wg.Wait()
-	if n := svc.calls.Load(); n >= 500 {
-		t.Errorf("500 commands went out in %d calls: what waits must go together", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		svc := service(t)
+		s, _ := session(t, svc, 1)
+		svc.gate = make(chan struct{})
+		const callers = 500
+		for i := range callers {
+			go func() {
+				results, err := s.Do(context.Background(), create(i))
+				if err != nil || results[0].Code != state.CodeOK {
+					t.Errorf("command %d: %v %v", i, results, err)
+				}
+			}()
+		}
+		synctest.Wait() // the first call at the gate, the others in the lane's queue
+		before := svc.calls.Load()
+		close(svc.gate)
+		synctest.Wait()
+		if n := svc.calls.Load() - before; n > 4 {
+			t.Errorf("%d commands that had waited went out in %d calls: what waits must go together", callers-1, n)
+		}
+	})
 }
 
 func TestR2ALostAnswerIsAskedForAgainAndTheCommandDoneOnce(t *testing.T) {
