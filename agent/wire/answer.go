@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire/shape"
 )
 
 // answer finishes what is in flight, in request order, writes the answers, and returns when nothing is left. On a dead
@@ -75,7 +77,7 @@ func (c *conn) deliver(e *entry, resp Response) {
 	case resp.NoReply:
 		return
 	case resp.Body == nil && resp.Message == nil:
-		c.s.log.Error("handler gave no answer", "api", shapes[e.header.Key].name, "version", e.header.Version)
+		c.s.log.Error("handler gave no answer", "api", shape.Name(e.header.Key), "version", e.header.Version)
 		c.kill(reasonPanic, errPanic)
 		return
 	}
@@ -88,7 +90,7 @@ func (c *conn) deliver(e *entry, resp Response) {
 	bufs, size, err := c.encode(e.header, resp, scratch)
 	if err != nil {
 		if err != errPanic { // a panic is logged where it happened, with its stack
-			c.s.log.Error("answer can't be sent", "api", shapes[e.header.Key].name, "version", e.header.Version, "error", err)
+			c.s.log.Error("answer can't be sent", "api", shape.Name(e.header.Key), "version", e.header.Version, "error", err)
 		}
 		c.kill(reasonPanic, err)
 		return

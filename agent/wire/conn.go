@@ -14,6 +14,7 @@ import (
 
 	"github.com/leat-stream/leat/agent/wire/answers"
 	"github.com/leat-stream/leat/agent/wire/proxy"
+	"github.com/leat-stream/leat/agent/wire/shape"
 )
 
 // conn is one client's connection. Two goroutines serve it: the reader, for its whole life, reads frames and begins requests;
@@ -159,7 +160,7 @@ func (c *conn) next(ch *charge) (e *entry, produce bool, begin func() func() Res
 		resp := Response{Message: unsupportedApiVersions(c.s.versions)}
 		return e, false, func() func() Response { return func() Response { return resp } }, nil
 	}
-	memory, err := checkShape(p.Key, p.Version, p.body)
+	memory, err := p.shape.Check(p.Version, p.body)
 	if err != nil {
 		return nil, false, nil, err
 	}
@@ -182,7 +183,7 @@ func (c *conn) decode(p parsed) (body kmsg.Request, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.panicked(p.Header, v)
-			err = fmt.Errorf("%w: decoder panicked", errMalformed)
+			err = fmt.Errorf("%w: decoder panicked", shape.ErrMalformed)
 		}
 	}()
 	return decodeBody(p)
@@ -275,7 +276,7 @@ func (c *conn) begin(e *entry, begin func() func() Response) (err error) {
 		}
 	}()
 	if e.finish = begin(); e.finish == nil {
-		return fmt.Errorf("%w: no way to finish %s", errPanic, shapes[e.header.Key].name)
+		return fmt.Errorf("%w: no way to finish %s", errPanic, shape.Name(e.header.Key))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -328,14 +329,14 @@ func (c *conn) drain() {
 
 func (c *conn) panicked(h Header, v any) {
 	c.s.metrics.panics.Inc()
-	c.s.log.Error("panic while serving a request", "api", shapes[h.Key].name, "version", h.Version, "conn", c.id,
+	c.s.log.Error("panic while serving a request", "api", shape.Name(h.Key), "version", h.Version, "conn", c.id,
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 }
 
 var errPanic = errors.New("handler failed")
 
 func isProtocolError(err error) bool {
-	for _, e := range []error{errFrameTooLong, errBadSize, errBadHeader, errUnsupported, errMalformed} {
+	for _, e := range []error{errFrameTooLong, errBadSize, errBadHeader, errUnsupported, shape.ErrMalformed} {
 		if errors.Is(err, e) {
 			return true
 		}

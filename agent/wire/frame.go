@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leat-stream/leat/agent/wire/shape"
 )
 
 // A request on the wire, all numbers big endian:
@@ -49,6 +51,7 @@ func frameSize(prefix []byte, limit int) (int, error) {
 // parsed is a frame taken apart; body aliases the frame.
 type parsed struct {
 	Header
+	shape    *shape.Shape
 	clientID string
 	body     []byte
 	refused  bool // ApiVersions in a version that is not served: answer in version 0, don't read the body (KIP-511)
@@ -65,33 +68,23 @@ func parseHeader(frame []byte, versions Versions) (parsed, error) {
 		CorrelationID: int32(binary.BigEndian.Uint32(frame[4:])),
 	}}
 	low, high, ok := versions(p.Key)
-	s, known := shapes[p.Key]
-	if !ok || !known {
+	if p.shape = shape.Of(p.Key); !ok || p.shape == nil {
 		return p, fmt.Errorf("%w: key %d", errUnsupported, p.Key)
 	}
 	if p.Version < low || p.Version > high {
 		if p.Key != keyApiVersions {
-			return p, fmt.Errorf("%w: %s version %d, served are %d to %d", errUnsupported, s.name, p.Version, low, high)
+			return p, fmt.Errorf("%w: %s version %d, served are %d to %d", errUnsupported, p.shape.Name, p.Version, low, high)
 		}
 		p.refused = true
 	}
-	w := walker{src: frame[minFrameBytes:], version: p.Version}
-	n, ok := w.length(2)
-	if !ok || n > int64(len(w.src)) {
-		return p, fmt.Errorf("%w: client id of %s", errBadHeader, s.name)
+	var err error
+	if p.clientID, p.body, err = p.shape.Header(p.Version, frame[minFrameBytes:]); err != nil {
+		return p, fmt.Errorf("%w: %w", errBadHeader, err)
 	}
-	if n > 0 {
-		p.clientID = string(w.src[:n])
-		w.src = w.src[n:]
-	}
-	if p.Version >= s.flexible && !w.tags(nil) {
-		return p, fmt.Errorf("%w: tags of %s", errBadHeader, s.name)
-	}
-	p.body = w.src
 	return p, nil
 }
 
-// decodeBody makes the kmsg request; checkShape has passed body. Strings are copied, so that a handler that keeps a topic's
+// decodeBody makes the kmsg request; its shape has passed body. Strings are copied, so that a handler that keeps a topic's
 // name does not keep the frame; byte slices alias it, so that records are not copied.
 func decodeBody(p parsed) (kmsg.Request, error) {
 	r := kmsg.RequestForKey(p.Key)
@@ -100,7 +93,7 @@ func decodeBody(p parsed) (kmsg.Request, error) {
 	}
 	r.SetVersion(p.Version)
 	if err := r.ReadFrom(p.body); err != nil {
-		return nil, fmt.Errorf("%w: %s version %d: %w", errMalformed, kmsg.NameForKey(p.Key), p.Version, err)
+		return nil, fmt.Errorf("%w: %s version %d: %w", shape.ErrMalformed, kmsg.NameForKey(p.Key), p.Version, err)
 	}
 	return r, nil
 }
@@ -109,7 +102,7 @@ func decodeBody(p parsed) (kmsg.Request, error) {
 func appendResponseHeader(dst []byte, h Header) []byte {
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(h.CorrelationID))
-	if s, ok := shapes[h.Key]; ok && h.Version >= s.flexible && h.Key != keyApiVersions {
+	if s := shape.Of(h.Key); s != nil && s.Flexible(h.Version) && h.Key != keyApiVersions {
 		dst = append(dst, 0)
 	}
 	return dst

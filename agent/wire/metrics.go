@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/leat-stream/leat/agent/wire/codes"
+	"github.com/leat-stream/leat/agent/wire/shape"
 )
 
 // metrics are what this package counts. Labels come from closed sets: API names and versions that are served, Kafka's error
@@ -102,7 +103,7 @@ var reasons = []reason{
 
 // count records one answered request.
 func (m *metrics) count(h Header, seconds float64, resp Response) {
-	name, whole := shapes[h.Key].name, "NONE"
+	name, whole := shape.Name(h.Key), "NONE"
 	codes.In(resp.Message, func(code int16, top bool) {
 		e := errorName(code)
 		m.errors.WithLabelValues(name, e).Inc()

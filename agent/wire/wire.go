@@ -2,7 +2,7 @@
 // memory and time limits.
 //
 //	accept ──► read frame ──► header ──► version ──► shape ──► decode ──► Begin ──► finish ──► encode ──► write
-//	           budget, time   frame.go   versions    shape.go  kmsg       └ handler ┘          in request order
+//	           budget, time   frame.go   versions    shape     kmsg       └ handler ┘          in request order
 //	           limit
 //
 // It knows no topic, no storage and no metadata, and it must never: answer from anything but what the Handler said (excepted are

@@ -1,4 +1,10 @@
-package wire
+// Package shape stands between bytes from outside and kmsg's decoder, which is quick and trusts what it reads: it makes an
+// array of as many elements as there are bytes left (a 100 MiB frame asks for 7 GiB), and it runs a loop for each of the up
+// to 2^32 tags that a count announces (one request of 30 bytes keeps a core busy for minutes). So every body is walked once
+// first, allocating nothing, in time proportional to its length; it is refused unless every element and every tag that is
+// announced is really there, and the walk tells what the decoded form will take. The package knows no connection, and must never
+// allocate on the word of a length, or take longer than the bytes that are there.
+package shape
 
 import (
 	_ "embed"
@@ -9,12 +15,6 @@ import (
 	"strings"
 )
 
-// The shape check stands between bytes from outside and kmsg's decoder, which is quick and trusts what it reads: it makes an
-// array of as many elements as there are bytes left (a 100 MiB frame asks for 7 GiB), and it runs a loop for each of the up
-// to 2^32 tags that a count announces (one request of 30 bytes keeps a core busy for minutes). So every body is walked once
-// first, allocating nothing, in time proportional to its length; it is refused unless every element and every tag that is
-// announced is really there, and the walk tells what the decoded form will take.
-//
 // shapes.txt has a line per request: key, name, first flexible version (-1: none), fields in wire order:
 //
 //	1 2 4 8 u    fixed, that many bytes; u is a UUID          *4        an array of such
@@ -26,16 +26,16 @@ import (
 //go:embed shapes.txt
 var shapesText string
 
-// errMalformed is what a body is that does not have the shape of its request.
-var errMalformed = errors.New("malformed request")
+// ErrMalformed is what a body or a header is that does not have the shape of its request.
+var ErrMalformed = errors.New("malformed request")
 
 // shapes is read-only after init, by API key.
 var shapes = mustParseShapes(shapesText)
 
-// shape is the form of one request over all its versions.
-type shape struct {
-	name     string
-	flexible int16 // the first flexible version (KIP-482); none if maxVersion
+// Shape is the form of one request over all its versions. It is read-only.
+type Shape struct {
+	Name     string // without "Request"
+	flexible int16  // the first flexible version (KIP-482); none if maxVersion
 	fields   []field
 }
 
@@ -65,16 +65,44 @@ type walker struct {
 	memory   int64
 }
 
-// checkShape answers the memory in bytes that decoding body as the given request takes besides body itself, or errMalformed.
-// Bytes after the end are ignored, as Kafka and kmsg do.
-func checkShape(key, version int16, body []byte) (memory int64, err error) {
-	s, ok := shapes[key]
-	if !ok {
-		return 0, fmt.Errorf("%w: no shape for key %d", errMalformed, key)
+// Of answers the shape of the request with an API key; nil if there is none.
+func Of(key int16) *Shape { return shapes[key] }
+
+// Name is that of the request with an API key, "" for an unknown one.
+func Name(key int16) string {
+	if s := shapes[key]; s != nil {
+		return s.Name
 	}
-	w := walker{src: body, version: version, flexible: version >= s.flexible}
+	return ""
+}
+
+// Flexible tells whether a version has compact lengths and tags (KIP-482), and with them the request header v2.
+func (s *Shape) Flexible(version int16) bool { return version >= s.flexible }
+
+// Header reads what follows the fixed part of a request header: client id, "" also if null, and in flexible versions tags. It answers
+// the rest, which is the body, or ErrMalformed.
+func (s *Shape) Header(version int16, src []byte) (clientID string, body []byte, err error) {
+	w := walker{src: src, version: version} // a client id is never compact
+	n, ok := w.length(2)
+	if !ok || n > int64(len(w.src)) {
+		return "", nil, fmt.Errorf("%w: client id of %s", ErrMalformed, s.Name)
+	}
+	if n > 0 {
+		clientID = string(w.src[:n])
+		w.src = w.src[n:]
+	}
+	if s.Flexible(version) && !w.tags(nil) {
+		return clientID, nil, fmt.Errorf("%w: tags of %s", ErrMalformed, s.Name)
+	}
+	return clientID, w.src, nil
+}
+
+// Check answers the memory in bytes that decoding body as the request in a version takes besides body itself, or ErrMalformed.
+// Bytes after the end are ignored, as Kafka and kmsg do.
+func (s *Shape) Check(version int16, body []byte) (memory int64, err error) {
+	w := walker{src: body, version: version, flexible: s.Flexible(version)}
 	if !w.structure(s.fields) {
-		return 0, fmt.Errorf("%w: %s version %d of %d bytes", errMalformed, s.name, version, len(body))
+		return 0, fmt.Errorf("%w: %s version %d of %d bytes", ErrMalformed, s.Name, version, len(body))
 	}
 	return w.memory, nil
 }
@@ -201,8 +229,8 @@ func (w *walker) uvarint() (uint32, bool) {
 }
 
 // mustParseShapes reads the embedded table; it was generated and a test reads it, so a panic can't depend on input.
-func mustParseShapes(text string) map[int16]shape {
-	all := map[int16]shape{}
+func mustParseShapes(text string) map[int16]*Shape {
+	all := map[int16]*Shape{}
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		key, err1 := strconv.ParseInt(words[0], 10, 16)
@@ -214,8 +242,8 @@ func mustParseShapes(text string) map[int16]shape {
 			flexible = maxVersion
 		}
 		rest := words[3:]
-		all[int16(key)] = shape{
-			name:     strings.TrimSuffix(words[1], "Request"),
+		all[int16(key)] = &Shape{
+			Name:     strings.TrimSuffix(words[1], "Request"),
 			flexible: int16(flexible),
 			fields:   parseFields(&rest),
 		}

@@ -1,5 +1,5 @@
-// Command shapegen writes package wire's shapes.txt from kmsg's own source: its struct fields stand in wire order and their comments
-// name versions and tags. Run it (go generate ./agent/wire) when kmsg's version changes; TestEveryRequestHasTheShapeKmsgGivesIt tells
+// Command shapegen writes package shape's shapes.txt from kmsg's own source: its struct fields stand in wire order and their comments
+// name versions and tags. Run it (go generate ./agent/wire/shape) when kmsg's version changes; TestEveryRequestHasTheShapeKmsgGivesIt tells
 // when. It must never become part of what ships.
 package main
 

@@ -1,4 +1,4 @@
-package wire
+package shape
 
 import (
 	"bytes"
@@ -72,16 +72,16 @@ func TestEveryRequestHasTheShapeKmsgGivesIt(t *testing.T) {
 				fill(r, reflect.ValueOf(req).Elem(), req.IsFlexible())
 				req.SetVersion(version)
 				body := req.AppendTo(nil)
-				w := walker{src: body, version: version, flexible: version >= shapes[key].flexible}
+				w := walker{src: body, version: version, flexible: Of(key).Flexible(version)}
 				if w.flexible != req.IsFlexible() {
-					t.Fatalf("%s %d: flexible %v", shapes[key].name, version, w.flexible)
+					t.Fatalf("%s %d: flexible %v", Name(key), version, w.flexible)
 				}
-				if !w.structure(shapes[key].fields) || len(w.src) != 0 {
-					t.Fatalf("%s version %d: %d of %d bytes left\n%+v\n%x", shapes[key].name, version, len(w.src), len(body), req, body)
+				if !w.structure(Of(key).fields) || len(w.src) != 0 {
+					t.Fatalf("%s version %d: %d of %d bytes left\n%+v\n%x", Name(key), version, len(w.src), len(body), req, body)
 				}
 				if len(body) > 0 {
-					if _, err := checkShape(key, version, body[:len(body)-1]); !errors.Is(err, errMalformed) {
-						t.Fatalf("%s version %d passes without its last byte: %v", shapes[key].name, version, err)
+					if _, err := Of(key).Check(version, body[:len(body)-1]); !errors.Is(err, ErrMalformed) {
+						t.Fatalf("%s version %d passes without its last byte: %v", Name(key), version, err)
 					}
 				}
 			}
@@ -103,7 +103,7 @@ func TestShapesAreThoseOfTheKmsgInUse(t *testing.T) {
 	}
 	got, err := os.ReadFile(dir + "/shapes.txt")
 	if err != nil || string(got) != shapesText {
-		t.Fatalf("shapes.txt is not what kmsg's source gives: run go generate ./agent/wire (%v)", err)
+		t.Fatalf("shapes.txt is not what kmsg's source gives: run go generate ./agent/wire/shape (%v)", err)
 	}
 }
 
@@ -130,10 +130,10 @@ func TestShapeRefusesWhatIsAnnouncedButNotThere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			if n := testing.AllocsPerRun(1, func() { _, err = checkShape(c.key, c.version, c.body) }); n > 10 {
+			if n := testing.AllocsPerRun(1, func() { _, err = Of(c.key).Check(c.version, c.body) }); n > 10 {
 				t.Errorf("%v allocations", n)
 			}
-			if !errors.Is(err, errMalformed) {
+			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("%v", err)
 			}
 		})
@@ -156,7 +156,7 @@ func TestMemoryOfADecodedRequestIsCounted(t *testing.T) {
 		req.Topics = append(req.Topics, kmsg.NewMetadataRequestTopic())
 	}
 	body := req.AppendTo(nil)
-	memory, err := checkShape(3, 12, body)
+	memory, err := Of(3).Check(12, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,36 +166,28 @@ func TestMemoryOfADecodedRequestIsCounted(t *testing.T) {
 	}
 }
 
-func FuzzFrame(f *testing.F) {
+func FuzzShape(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
-	served := func(key int16) (int16, int16, bool) {
-		req := kmsg.RequestForKey(key)
-		if req == nil {
-			return 0, 0, false
-		}
-		return 0, req.MaxVersion(), true
-	}
 	for _, key := range []int16{0, 1, 2, 3, 8, 9, 11, 14, 18, 19, 44, 75} {
 		req := kmsg.RequestForKey(key)
 		req.SetVersion(req.MaxVersion())
 		fill(r, reflect.ValueOf(req).Elem(), true)
 		req.SetVersion(req.MaxVersion())
-		f.Add(kmsg.NewRequestFormatter(kmsg.FormatterClientID("fuzz")).AppendRequest(nil, req, 7)[sizeBytes:])
+		f.Add(key, req.MaxVersion(), req.AppendTo(nil))
 	}
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		p, err := parseHeader(frame, served)
+	f.Fuzz(func(t *testing.T, key, version int16, body []byte) {
+		s, req := Of(key), kmsg.RequestForKey(key)
+		if s == nil || version < 0 || version > req.MaxVersion() {
+			return
+		}
+		memory, err := s.Check(version, body)
 		if err != nil {
 			return
 		}
-		memory, err := checkShape(p.Key, p.Version, p.body)
-		if err != nil || p.refused {
-			return
+		if memory > 200*int64(len(body)) {
+			t.Fatalf("%d bytes decode into %d", len(body), memory)
 		}
-		if memory > 200*int64(len(frame)) {
-			t.Fatalf("%d bytes decode into %d", len(frame), memory)
-		}
-		if _, err := decodeBody(p); err != nil && !errors.Is(err, errMalformed) {
-			t.Fatal(err)
-		}
+		req.SetVersion(version)
+		_ = req.ReadFrom(body) // whatever it says, it neither panics nor takes long
 	})
 }
