@@ -36,7 +36,7 @@ func (r *Replica) deposed(format string, args ...any) error {
 func (r *leader) run(ctx context.Context) error {
 	keeping, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { keeper{r.Replica, make(map[state.UUID]time.Time)}.run(keeping) })
+	wg.Go(func() { office{r.Replica}.keeper().Run(keeping) })
 	defer wg.Wait() // after stop: its commands are answered then, or given up
 	defer stop()
 	r.snap.Resume()
