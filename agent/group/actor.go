@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -25,7 +26,7 @@ const (
 )
 
 // event is something that happens to a group; proven: the claim is known to have stood lately.
-type event func(g *group, now time.Time, proven bool)
+type event func(g *classic.Group, now time.Time, proven bool)
 
 // actor holds one group in memory: it owns the group, its claim and its deadlines, and commits what the group wants. While it
 // commits it hears nobody, so a group has one write in flight, and who asks meanwhile waits at the unbuffered inbox: as many
@@ -41,7 +42,7 @@ type actor struct {
 	err     error                   // why it is gone
 	listing atomic.Pointer[Listing] // what ListGroups shows; nil before it is loaded
 
-	g       *group
+	g       *classic.Group
 	peopled bool   // the journal may know members, all of which may die: somebody must hold the group
 	claimed bool   // claim is ours. Else it is the claim that stood when the group, without members, was loaded
 	claim   uint64 // its id, 0: none
@@ -115,8 +116,8 @@ func (a *actor) serve(ctx context.Context) error {
 	idleSince := time.Now()
 	for {
 		a.account()
-		at := a.g.wake
-		if a.g.idle() {
+		at := a.g.Wake
+		if a.g.Idle() {
 			at = idleSince.Add(idleLinger)
 		} else {
 			idleSince = time.Now()
@@ -141,7 +142,7 @@ func (a *actor) serve(ctx context.Context) error {
 			ev(a.g, time.Now(), proven)
 		case <-timer.C:
 			now := time.Now()
-			if a.g.idle() {
+			if a.g.Idle() {
 				if now.Sub(idleSince) >= idleLinger {
 					a.peopled = false
 					return errRetired
@@ -149,7 +150,7 @@ func (a *actor) serve(ctx context.Context) error {
 				continue
 			}
 			if a.inTime(at, now) {
-				a.c.m.expired.Add(float64(a.g.expire(now)))
+				a.c.m.expired.Add(float64(a.g.Expire(now)))
 			}
 		}
 		if err := a.settle(ctx); err != nil {
@@ -163,7 +164,7 @@ func (a *actor) serve(ctx context.Context) error {
 func (a *actor) proven(now time.Time) bool {
 	good, deaf := a.c.door.Look(now)
 	if gap := deaf - a.times.deaf; gap > 0 && good {
-		if a.times.deaf = deaf; a.g.phase != phaseEmpty { // else there was no need of a proof
+		if a.times.deaf = deaf; a.g.Phase != classic.Empty { // else there was no need of a proof
 			a.spare(gap, now)
 		}
 	}
@@ -172,32 +173,32 @@ func (a *actor) proven(now time.Time) bool {
 
 // inTime reports whether what is due at a time may happen now: only if everybody could be heard until then, and answered.
 func (a *actor) inTime(at, now time.Time) bool {
-	if !a.proven(now) && a.g.phase != phaseEmpty {
-		a.g.wake = now.Add(a.c.cfg.ConfirmEvery)
+	if !a.proven(now) && a.g.Phase != classic.Empty {
+		a.g.Wake = now.Add(a.c.cfg.ConfirmEvery)
 		return false
 	}
 	if late := now.Sub(at); late > stallTolerance {
 		a.spare(late, now)
 		return false
 	}
-	a.times.called = !a.times.called && slices.ContainsFunc(a.g.roster.order, func(m *member) bool { return m.overdue(now) })
+	a.times.called = !a.times.called && classic.Overdue(a.g, now)
 	if a.times.called {
-		a.g.wake = now.Add(lastCall)
+		a.g.Wake = now.Add(lastCall)
 	}
 	return !a.times.called
 }
 
 // spare gives everybody a whole timeout from now on, since for gap nobody could be heard or answered.
 func (a *actor) spare(gap time.Duration, now time.Time) {
-	a.g.deadlines(func(at time.Time, whole time.Duration) time.Time {
+	a.g.Deadlines(func(at time.Time, whole time.Duration) time.Time {
 		return slices.MaxFunc([]time.Time{at.Add(gap), now.Add(whole)}, time.Time.Compare)
 	})
 }
 
 // account tells the coordinator, and those who look from outside, what the group has become.
 func (a *actor) account() {
-	told := told{newcomers: a.g.newcomers.used, settled: a.g.rebalance.completing}
-	if a.g.phase != phaseEmpty {
+	told := told{newcomers: a.g.Newcomers.Used, settled: a.g.Rebalance.Completing}
+	if a.g.Phase != classic.Empty {
 		told.peopled = 1
 		if a.told.peopled == 0 {
 			a.c.door.Kick()
@@ -207,17 +208,17 @@ func (a *actor) account() {
 	a.c.peopled.Add(told.peopled - a.told.peopled)
 	a.c.m.rebalances.Add(float64(told.settled - a.told.settled))
 	a.told = told
-	a.g.newcomers.left = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
+	a.g.Newcomers.Left = a.c.cfg.MaxNewcomerBytes - a.c.newcomers.Load()
 	a.list()
 }
 
 // list publishes what ListGroups shows.
 func (a *actor) list() {
-	now := Listing{ID: a.id, ProtocolType: a.g.protocolType, State: a.g.phase.String()}
+	now := Listing{ID: a.id, ProtocolType: a.g.ProtocolType, State: a.g.Phase.String()}
 	if old := a.listing.Load(); old == nil || *old != now {
 		if old != nil {
 			a.c.log.Debug("group changes", "group", a.id, "from", old.State, "to", now.State,
-				"generation", a.g.generation, "reason", a.g.rebalance.reason)
+				"generation", a.g.Generation, "reason", a.g.Rebalance.Reason)
 		}
 		a.listing.Store(&now)
 	}
@@ -225,19 +226,19 @@ func (a *actor) list() {
 
 // settle commits what the group wants, and tells those who wait for it.
 func (a *actor) settle(ctx context.Context) error {
-	for a.g.wanted != nil {
+	for a.g.Wanted != nil {
 		began := time.Now()
 		if err := a.write(ctx); err != nil {
 			return err
 		}
-		w := a.g.wanted
-		a.g.wanted = nil
+		w := a.g.Wanted
+		a.g.Wanted = nil
 		a.list() // before anybody is answered, who may look at once
 		now := time.Now()
 		if deaf := now.Sub(began); deaf > 0 {
-			a.g.postpone(deaf) // who sent a heartbeat meanwhile was not heard
+			a.g.Postpone(deaf) // who sent a heartbeat meanwhile was not heard
 		}
-		for _, then := range w.then {
+		for _, then := range w.Then {
 			then(now)
 		}
 	}
@@ -259,11 +260,11 @@ func (a *actor) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(d.Members) > 0 || d.Generation >= a.g.generation { // a write of who held the claim before, decided after load
+		if len(d.Members) > 0 || d.Generation >= a.g.Generation { // a write of who held the claim before, decided after load
 			return fmt.Errorf("%w: the group changed before it was claimed", ErrCoordinatorNotAvailable)
 		}
 	}
-	_, err := a.do(ctx, state.WriteGroup{Claim: a.claim, Group: a.g.durable(time.Now())})
+	_, err := a.do(ctx, state.WriteGroup{Claim: a.claim, Group: a.g.Durable(time.Now())})
 	return err
 }
 
@@ -290,7 +291,7 @@ func (a *actor) stands(ctx context.Context) error {
 	err := a.c.door.Ask(ctx, metadata.Local(), func(r state.Reader) {
 		if owner, claim = r.Claim(a.id); !a.claimed {
 			d, _ := r.Group(a.id)
-			stale = len(d.Members) > 0 || d.Generation > a.g.generation
+			stale = len(d.Members) > 0 || d.Generation > a.g.Generation
 		}
 	})
 	self := a.c.door.ID()
@@ -302,7 +303,7 @@ func (a *actor) stands(ctx context.Context) error {
 		return errRetired
 	case claim == a.claim && (!a.claimed || owner == self):
 		return nil
-	case claim == 0 && (a.g.phase == phaseEmpty || a.g.phase == phasePreparing && a.g.rebalance.initial):
+	case claim == 0 && (a.g.Phase == classic.Empty || a.g.Phase == classic.Preparing && a.g.Rebalance.Initial):
 		a.claimed, a.claim = false, 0
 		return nil
 	case claim == 0 || owner == self:

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/agent/group/proof"
 	"github.com/leat-stream/leat/agent/group/reply"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
+
+// waiter is where the answer to one request goes.
+type waiter[T any] = reply.To[T]
 
 // need tells for whom a group is wanted.
 type need uint8
@@ -61,7 +65,7 @@ func (c *Coordinator) acquire(ctx context.Context, id string, n need) (*actor, e
 // call runs f in the group's goroutine and waits until f, or something that happens later, answers w. Unless the answer is a
 // hint, it is given only while the claim is confirmed (rule R11).
 func call[T any](
-	ctx context.Context, c *Coordinator, id string, n need, f func(g *group, w *waiter[T], now time.Time),
+	ctx context.Context, c *Coordinator, id string, n need, f func(g *classic.Group, w *waiter[T], now time.Time),
 ) (T, error) {
 	var zero T
 	for {
@@ -70,7 +74,7 @@ func call[T any](
 			return zero, err
 		}
 		w := reply.New[T]()
-		answer, err := ask(ctx, a, w, func(g *group, now time.Time, proven bool) {
+		answer, err := ask(ctx, a, w, func(g *classic.Group, now time.Time, proven bool) {
 			if !proven && n != needHint {
 				w.Answer(zero, proof.ErrNone)
 				return

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -447,7 +448,7 @@ func TestNobodyIsOutAfterAPause(t *testing.T) {
 			h.c.mu.Lock()
 			a := h.c.groups["g"]
 			h.c.mu.Unlock()
-			a.inbox <- func(*group, time.Time, bool) { h.pass(pause) } // what members send meanwhile waits
+			a.inbox <- func(*classic.Group, time.Time, bool) { h.pass(pause) } // what members send meanwhile waits
 			time.Sleep(pause)
 			for range 5 {
 				for _, r := range told {

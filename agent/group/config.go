@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/agent/group/proof"
 )
 
@@ -12,19 +13,15 @@ const MaxGroupID = 32767
 
 // Config holds the knobs of the coordinator; the names in the comments are Kafka's, whose defaults they have.
 type Config struct {
-	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms: an empty group waits so long for more members
-	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
-	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms
-	NewMemberTimeout      time.Duration // a JoinGroup of a new member that waits longer is given up
-	MaxSize               int           // group.max.size, members of one group; Kafka sets no bound
-	OffsetMetadataMax     int           // offset.metadata.max.bytes, of one partition; counted as Kafka does, in UTF-16 units
-	OffsetsRetention      time.Duration // offsets.retention.minutes
-	OffsetsCheckInterval  time.Duration // offsets.retention.check.interval.ms
+	classic.Limits // of one group
 
-	MaxGroupBytes    int64         // of one group in the journal: members, protocols, assignments
-	MaxCommitBytes   int64         // of one OffsetCommit in the journal
-	MaxNewcomerBytes int64         // of all members and member ids that are in no journal yet, over all groups
-	WriteTimeout     time.Duration // so long is waited for the metadata; then the outcome counts as unknown
+	MaxSessionTimeout    time.Duration // group.max.session.timeout.ms
+	OffsetMetadataMax    int           // offset.metadata.max.bytes, of one partition; counted as Kafka does, in UTF-16 units
+	OffsetsRetention     time.Duration // offsets.retention.minutes
+	OffsetsCheckInterval time.Duration // offsets.retention.check.interval.ms
+
+	MaxCommitBytes int64         // of one OffsetCommit in the journal
+	WriteTimeout   time.Duration // so long is waited for the metadata; then the outcome counts as unknown
 
 	// ConfirmEvery is how often an agent whose groups have members looks whether their claims stand, unless it has learned so
 	// by writing: at most one GET. When the last look is twice as old, members get no answers until one succeeds (R11).
@@ -34,19 +31,21 @@ type Config struct {
 // Default answers Kafka's defaults, and bounds of memory where Kafka has none.
 func Default() Config {
 	return Config{
-		InitialRebalanceDelay: 3 * time.Second,
-		MinSessionTimeout:     6 * time.Second,
-		MaxSessionTimeout:     30 * time.Minute,
-		NewMemberTimeout:      5 * time.Minute,
-		MaxSize:               10_000,
-		OffsetMetadataMax:     4096,
-		OffsetsRetention:      7 * 24 * time.Hour,
-		OffsetsCheckInterval:  10 * time.Minute,
-		MaxGroupBytes:         4 << 20,
-		MaxCommitBytes:        1 << 20,
-		MaxNewcomerBytes:      64 << 20,
-		WriteTimeout:          10 * time.Second,
-		ConfirmEvery:          3 * time.Second,
+		Limits: classic.Limits{
+			InitialRebalanceDelay: 3 * time.Second,
+			MinSessionTimeout:     6 * time.Second,
+			NewMemberTimeout:      5 * time.Minute,
+			MaxSize:               10_000,
+			MaxGroupBytes:         4 << 20,
+			MaxNewcomerBytes:      64 << 20,
+		},
+		MaxSessionTimeout:    30 * time.Minute,
+		OffsetMetadataMax:    4096,
+		OffsetsRetention:     7 * 24 * time.Hour,
+		OffsetsCheckInterval: 10 * time.Minute,
+		MaxCommitBytes:       1 << 20,
+		WriteTimeout:         10 * time.Second,
+		ConfirmEvery:         3 * time.Second,
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leat-stream/leat/agent/group/protocols"
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -32,10 +32,7 @@ type Description struct {
 }
 
 // Detail is a member as DescribeGroups shows it.
-type Detail struct {
-	ID, Instance, ClientID, ClientHost string
-	Metadata, Assignment               []byte
-}
+type Detail = classic.Detail
 
 // List answers all groups, ordered by id. states and types, as in KIP-518 and KIP-848, restrict it unless they are empty;
 // case does not matter. Error: ErrCoordinatorNotAvailable.
@@ -44,7 +41,7 @@ func (c *Coordinator) List(ctx context.Context, states, types []string) ([]Listi
 	err := c.door.Ask(ctx, metadata.Fresh(), func(r state.Reader) {
 		for id := range r.Groups() {
 			if d, ok := r.Group(id); ok {
-				all[id] = Listing{ID: id, ProtocolType: d.ProtocolType, State: durablePhase(&d).String()}
+				all[id] = Listing{ID: id, ProtocolType: d.ProtocolType, State: classic.PhaseOf(&d).String()}
 			}
 		}
 	})
@@ -53,7 +50,7 @@ func (c *Coordinator) List(ctx context.Context, states, types []string) ([]Listi
 	}
 	c.mu.Lock()
 	for id, a := range c.groups {
-		if l := a.listing.Load(); l != nil && l.State != phaseEmpty.String() {
+		if l := a.listing.Load(); l != nil && l.State != classic.Empty.String() {
 			all[id] = *l
 		}
 	}
@@ -86,8 +83,8 @@ func (c *Coordinator) describe(ctx context.Context, id string) Description {
 	if len(id) > MaxGroupID {
 		return failed(ErrInvalidGroupID)
 	}
-	d, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[Description], _ time.Time) { w.Answer(describe(g), nil) })
-	if err == nil && d.State != phaseEmpty.String() {
+	d, err := call(ctx, c, id, needHeld, func(g *classic.Group, w *waiter[Description], _ time.Time) { w.Answer(describe(id, g), nil) })
+	if err == nil && d.State != classic.Empty.String() {
 		return d
 	}
 	if err != nil && err != errAbsent {
@@ -102,35 +99,15 @@ func (c *Coordinator) describe(ctx context.Context, id string) Description {
 	if !found {
 		return Description{Listing: Listing{ID: id, State: stateDead}, Err: ErrNoSuchGroup}
 	}
-	return describe(restore(&c.cfg, held, time.Now()))
+	return describe(id, classic.Restore(&c.cfg.Limits, held, time.Now()))
 }
 
-func describe(g *group) Description {
-	d := Description{Listing: Listing{ID: g.id, ProtocolType: g.protocolType, State: g.phase.String()}}
-	for _, m := range g.roster.order {
-		detail := Detail{ID: m.id, Instance: m.instance, ClientID: m.clientID, ClientHost: m.clientHost}
-		if g.phase == phaseStable {
-			detail.Metadata, detail.Assignment = protocols.Metadata(m.protocols, g.protocol), m.assignment
-		}
-		d.Members = append(d.Members, detail)
-	}
-	if g.phase == phaseStable {
-		d.Protocol = g.protocol
+func describe(id string, g *classic.Group) Description {
+	d := Description{Listing: Listing{ID: id, ProtocolType: g.ProtocolType, State: g.Phase.String()}, Members: classic.Details(g)}
+	if g.Phase == classic.Stable {
+		d.Protocol = g.Protocol
 	}
 	return d
-}
-
-// durablePhase is the phase of a group of which nothing but the journal's knowledge is known.
-func durablePhase(d *state.Group) phase {
-	switch {
-	case len(d.Members) == 0:
-		return phaseEmpty
-	case d.State == state.GroupCompleting:
-		return phaseCompleting
-	case d.Leader == "":
-		return phasePreparing
-	}
-	return phaseStable
 }
 
 // Delete deletes groups and their offsets, and answers an error for each: nil, ErrGroupNotEmpty, ErrNoSuchGroup, ErrInvalidGroupID,
@@ -148,9 +125,9 @@ func (c *Coordinator) delete(ctx context.Context, id string) error {
 		return ErrInvalidGroupID
 	}
 	// Who is about to join an empty group is known to memory alone.
-	_, err := call(ctx, c, id, needHeld, func(g *group, w *waiter[struct{}], _ time.Time) {
+	_, err := call(ctx, c, id, needHeld, func(g *classic.Group, w *waiter[struct{}], _ time.Time) {
 		var err error
-		if g.phase != phaseEmpty {
+		if g.Phase != classic.Empty {
 			err = ErrGroupNotEmpty
 		}
 		w.Answer(struct{}{}, err)

@@ -1,7 +1,7 @@
 // Package group coordinates consumer groups: Kafka's classic protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup), committed
 // offsets, and the calls that look at groups.
 //
-//	request ──► Coordinator ──► actor (one goroutine per group held in memory) ──► group (pure: phase, members, deadlines)
+//	request ──► Coordinator ──► actor (one goroutine per group held in memory) ──► classic.Group (pure: phase, members, deadlines)
 //	                              │  claims, loads, one write in flight                  │ wants a write
 //	                              └──────────────► Door ◄────────────────────────────────┘
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -11,20 +12,20 @@ import (
 var (
 	// ErrCoordinatorNotAvailable (COORDINATOR_NOT_AVAILABLE, retriable): not running, the metadata cannot be reached, so that the
 	// claim is not confirmed, the outcome of a write is unknown, or a bound of memory is reached.
-	ErrCoordinatorNotAvailable = errors.New("group coordinator not available")
+	ErrCoordinatorNotAvailable = classic.ErrCoordinatorNotAvailable
 	// ErrNotCoordinator (NOT_COORDINATOR, retriable: the client asks who is): another agent should coordinate the group, or has
 	// claimed it.
 	ErrNotCoordinator = errors.New("not the coordinator of the group")
 	// ErrUnknownMember (UNKNOWN_MEMBER_ID): the client must join again without a member id.
-	ErrUnknownMember = errors.New("unknown member id")
+	ErrUnknownMember = classic.ErrUnknownMember
 	// ErrIllegalGeneration (ILLEGAL_GENERATION).
-	ErrIllegalGeneration = errors.New("illegal generation")
+	ErrIllegalGeneration = classic.ErrIllegalGeneration
 	// ErrFencedInstance (FENCED_INSTANCE_ID): another member id has the group.instance.id now (KIP-345).
-	ErrFencedInstance = errors.New("group instance id is fenced")
+	ErrFencedInstance = classic.ErrFencedInstance
 	// ErrRebalanceInProgress (REBALANCE_IN_PROGRESS): the client must join again.
-	ErrRebalanceInProgress = errors.New("rebalance in progress")
+	ErrRebalanceInProgress = classic.ErrRebalanceInProgress
 	// ErrInconsistentProtocol (INCONSISTENT_GROUP_PROTOCOL): another protocol type, or no protocol that all members offer.
-	ErrInconsistentProtocol = errors.New("inconsistent group protocol")
+	ErrInconsistentProtocol = classic.ErrInconsistentProtocol
 	// ErrInvalidSessionTimeout (INVALID_SESSION_TIMEOUT).
 	ErrInvalidSessionTimeout = errors.New("invalid session timeout")
 	// ErrInvalidRequest (INVALID_REQUEST): a name that is too long to be kept.
@@ -32,9 +33,9 @@ var (
 	// ErrInvalidGroupID (INVALID_GROUP_ID): empty where that is not allowed, or longer than MaxGroupID.
 	ErrInvalidGroupID = errors.New("invalid group id")
 	// ErrMemberIDRequired (MEMBER_ID_REQUIRED): join again with the member id of the answer (KIP-394).
-	ErrMemberIDRequired = errors.New("member id required")
+	ErrMemberIDRequired = classic.ErrMemberIDRequired
 	// ErrGroupFull (GROUP_MAX_SIZE_REACHED): Config.MaxSize members, or Config.MaxGroupBytes.
-	ErrGroupFull = errors.New("group is full")
+	ErrGroupFull = classic.ErrGroupFull
 	// ErrNoSuchGroup (GROUP_ID_NOT_FOUND; OffsetCommit before version 9: ILLEGAL_GENERATION; DescribeGroups before version 6: no
 	// error, state Dead).
 	ErrNoSuchGroup = errors.New("no such group")
@@ -45,7 +46,7 @@ var (
 	// ErrCommitTooLarge (INVALID_COMMIT_OFFSET_SIZE): the whole request exceeds Config.MaxCommitBytes.
 	ErrCommitTooLarge = errors.New("offset commit too large")
 	// ErrAssignmentTooLarge (UNKNOWN_SERVER_ERROR, as Kafka answers when a group does not fit one record).
-	ErrAssignmentTooLarge = errors.New("assignment too large")
+	ErrAssignmentTooLarge = classic.ErrAssignmentTooLarge
 	// ErrOvertaken (COORDINATOR_LOAD_IN_PROGRESS, with which every client tries again without looking for another coordinator): this
 	// commit waited while another agent committed offsets, or deleted or expired some; only the client knows which it means.
 	ErrOvertaken = errors.New("offset commit was overtaken by another agent's")

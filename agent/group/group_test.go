@@ -299,25 +299,6 @@ func TestEmptyGroupThatSomebodyIsJoiningIsNotDeleted(t *testing.T) {
 	})
 }
 
-func TestProtocolOfMostVotesWins(t *testing.T) {
-	r := newRoster()
-	for i, names := range []string{"abc", "bac", "bc", "cb"} {
-		m := &member{id: string(rune('0' + i))}
-		for _, n := range names {
-			m.protocols = append(m.protocols, state.Protocol{Name: string(n)})
-		}
-		r.add(m)
-	}
-	if got := r.vote(); got != "b" { // a is not offered by all; b has three votes
-		t.Errorf("vote is %q", got)
-	}
-	r.remove("2")
-	r.remove("1")
-	if got := r.vote(); got != "b" { // one vote each for b and c: the first named
-		t.Errorf("vote is %q", got)
-	}
-}
-
 func TestLeaderAloneMayForceARebalance(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		told := h.stable("g", 2)
@@ -373,7 +354,7 @@ func TestGroupHasAtMostMaxSizeMembers(t *testing.T) {
 func TestNewcomersAreBoundedAndTheirMemoryIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &harness{T: t, w: newWorld(t), cfg: Default(), ctx: t.Context()}
-		h.cfg.MaxNewcomerBytes = 10 * pendingCost
+		h.cfg.MaxNewcomerBytes = 5 << 10
 		h.start()
 		var err error
 		for i := 0; err != ErrCoordinatorNotAvailable; i++ {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -47,7 +48,7 @@ func (a *actor) load(ctx context.Context) error {
 		}
 	}
 	now := time.Now()
-	a.g = restore(&a.c.cfg, d, now)
+	a.g = classic.Restore(&a.c.cfg.Limits, d, now)
 	_, a.times.deaf = a.c.door.Look(now)
 	return nil
 }

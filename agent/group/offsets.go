@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/leat-stream/leat/agent/group/classic"
 	"github.com/leat-stream/leat/agent/group/offsets"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -43,8 +44,8 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	// The coordinator's memory knows more than the journal about who may commit: who left, who was fenced. What it allows is
 	// checked again in Apply, so the order of commits and rebalances is the journal's, and any agent may commit: a group
 	// that moves is no reason to fail.
-	_, err := call(ctx, c, r.Group, needHint, func(g *group, w *waiter[struct{}], now time.Time) {
-		w.Answer(struct{}{}, r.allowed(g, now))
+	_, err := call(ctx, c, r.Group, needHint, func(g *classic.Group, w *waiter[struct{}], now time.Time) {
+		w.Answer(struct{}{}, classic.MayCommit(g, r.Generation, r.Member, r.Instance, now))
 	})
 	if err != nil && err != errAbsent && !errors.Is(err, ErrNotCoordinator) {
 		return nil, err
@@ -80,27 +81,6 @@ func (c *Coordinator) Commit(ctx context.Context, r CommitRequest) ([]error, err
 	}
 	c.m.commits.Add(float64(len(commits)))
 	return errs, nil
-}
-
-// allowed checks a commit as Kafka's classic group does, and keeps the member's session.
-func (r *CommitRequest) allowed(g *group, now time.Time) error {
-	if r.Generation < 0 && g.phase == phaseEmpty {
-		return nil
-	}
-	if r.Generation < 0 && r.Member == "" && r.Instance == "" {
-		return ErrUnknownMember
-	}
-	m, err := g.validate(r.Member, r.Instance)
-	switch {
-	case err != nil:
-		return err
-	case r.Generation != g.generation:
-		return ErrIllegalGeneration
-	case g.phase == phaseCompleting:
-		return ErrRebalanceInProgress
-	}
-	g.beat(m, now)
-	return nil
 }
 
 // Offsets answers what a group committed for the partitions, in their order, Offset offsets.None and LeaderEpoch -1 where it

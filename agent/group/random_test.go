@@ -68,7 +68,7 @@ func (j *judge) assign(r JoinResponse) (all []Assignment) {
 	for _, s := range r.Members {
 		what := fmt.Sprintf("%d for %s", r.Generation, key(s.Member, s.Instance))
 		j.given[r.Generation][key(s.Member, s.Instance)] = what
-		all = append(all, Assignment{s.Member, []byte(what)})
+		all = append(all, Assignment{Member: s.Member, Bytes: []byte(what)})
 	}
 	return all
 }

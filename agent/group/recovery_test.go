@@ -248,25 +248,6 @@ func TestRestartClaimsTheGroupsAtOnce(t *testing.T) {
 	})
 }
 
-func TestGroupHeldUpLongerThanASessionHearsItsMembersFirst(t *testing.T) {
-	g := newGroup(new(Config), "g")
-	now := time.Now()
-	m := &member{id: "m", sessionTimeout: sessionTimeout}
-	g.roster.add(m)
-	g.phase = phaseStable
-	g.beat(m, now)
-	g.postpone(time.Hour)
-	if g.expire(now.Add(time.Hour+9*time.Second)) != 0 || g.phase != phaseStable {
-		t.Error("member expired while nobody could hear it")
-	}
-	if !g.wake.Equal(m.deadline) {
-		t.Errorf("group wakes at %v, session ends at %v", g.wake, m.deadline)
-	}
-	if g.expire(now.Add(time.Hour+sessionTimeout)) != 1 {
-		t.Error("member did not expire")
-	}
-}
-
 // TestEveryWriteMayFailInEveryWay: paired faults. Whatever happens to the n-th command of a group's life, clients that try
 // again become a stable group, and what was told of a generation stays true.
 func TestEveryWriteMayFailInEveryWay(t *testing.T) {

@@ -1,4 +1,4 @@
-package group
+package classic
 
 import (
 	"slices"
@@ -6,13 +6,13 @@ import (
 )
 
 // allJoined reports whether nobody is missing any more.
-func (g *group) allJoined() bool {
+func (g *Group) allJoined() bool {
 	return g.roster.joined == len(g.roster.order) && len(g.pending) == 0
 }
 
 // rebalanceOrComplete begins a rebalance; if one is under way, it ends if nobody is missing.
-func (g *group) rebalanceOrComplete(reason string, now time.Time) {
-	if g.phase == phasePreparing {
+func (g *Group) rebalanceOrComplete(reason string, now time.Time) {
+	if g.Phase == Preparing {
 		g.maybeComplete(now)
 		return
 	}
@@ -20,8 +20,8 @@ func (g *group) rebalanceOrComplete(reason string, now time.Time) {
 }
 
 // prepare begins a rebalance: everybody is asked to join again.
-func (g *group) prepare(reason string, now time.Time) {
-	if g.phase == phaseCompleting {
+func (g *Group) prepare(reason string, now time.Time) {
+	if g.Phase == Completing {
 		for _, m := range g.roster.order {
 			m.assignment = nil
 			if m.sync != nil {
@@ -33,45 +33,45 @@ func (g *group) prepare(reason string, now time.Time) {
 	}
 	g.syncBy = time.Time{}
 
-	initial := g.phase == phaseEmpty
-	g.phase = phasePreparing
-	g.rebalance = rebalance{initial: initial, reason: reason, completing: g.rebalance.completing}
+	initial := g.Phase == Empty
+	g.Phase = Preparing
+	g.Rebalance = Rebalance{Initial: initial, Reason: reason, Completing: g.Rebalance.Completing}
 	if initial {
 		// The group is new: give the members some time to come all at once.
-		delay := g.cfg.InitialRebalanceDelay
-		g.wakeAt(g.rebalance.delayJoin(delay, max(g.roster.rebalanceTimeout()-delay, 0), now))
+		delay := g.limits.InitialRebalanceDelay
+		g.wakeAt(g.Rebalance.delayJoin(delay, max(g.roster.rebalanceTimeout()-delay, 0), now))
 		return
 	}
 	if g.allJoined() {
 		g.completeJoin(now)
 		return
 	}
-	g.wakeAt(g.rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
+	g.wakeAt(g.Rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
 }
 
 // delayJoin begins or extends an initial delay; joinWithin sets the rebalance timeout. Both answer when it ends.
-func (r *rebalance) delayJoin(delay, remaining time.Duration, now time.Time) time.Time {
+func (r *Rebalance) delayJoin(delay, remaining time.Duration, now time.Time) time.Time {
 	r.delaying, r.delay, r.remaining, r.by = true, delay, remaining, now.Add(delay)
 	return r.by
 }
 
-func (r *rebalance) joinWithin(d time.Duration, now time.Time) time.Time {
+func (r *Rebalance) joinWithin(d time.Duration, now time.Time) time.Time {
 	r.delaying, r.by = false, now.Add(d)
 	return r.by
 }
 
-func (g *group) maybeComplete(now time.Time) {
-	if g.phase == phasePreparing && !g.rebalance.initial && g.allJoined() {
+func (g *Group) maybeComplete(now time.Time) {
+	if g.Phase == Preparing && !g.Rebalance.Initial && g.allJoined() {
 		g.completeJoin(now)
 	}
 }
 
 // joinTimeout is what happens at rebalance.by.
-func (g *group) joinTimeout(now time.Time) {
-	r := &g.rebalance
+func (g *Group) joinTimeout(now time.Time) {
+	r := &g.Rebalance
 	if r.delaying && r.newcomer && r.remaining != 0 {
 		r.newcomer = false
-		g.wakeAt(r.delayJoin(min(g.cfg.InitialRebalanceDelay, r.remaining), max(r.remaining-r.delay, 0), now))
+		g.wakeAt(r.delayJoin(min(g.limits.InitialRebalanceDelay, r.remaining), max(r.remaining-r.delay, 0), now))
 		return
 	}
 	g.completeJoin(now)
@@ -79,8 +79,8 @@ func (g *group) joinTimeout(now time.Time) {
 
 // completeJoin ends the joining: dynamic members that are missing are out, and the rest is the next generation. Nobody is told
 // before it is in the journal.
-func (g *group) completeJoin(now time.Time) {
-	g.rebalance.by = time.Time{}
+func (g *Group) completeJoin(now time.Time) {
+	g.Rebalance.by = time.Time{}
 	for _, m := range slices.Clone(g.roster.order) {
 		if m.join == nil && m.instance == "" {
 			g.remove(m.id)
@@ -89,28 +89,28 @@ func (g *group) completeJoin(now time.Time) {
 	leader, ok := g.roster.elect(g.leader)
 	if len(g.roster.order) > 0 && !ok {
 		// Only static members, none of which came: wait for one, or for their sessions to end.
-		g.wakeAt(g.rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
+		g.wakeAt(g.Rebalance.joinWithin(g.roster.rebalanceTimeout(), now))
 		return
 	}
 	g.leader = leader
-	g.generation++
+	g.Generation++
 	for _, m := range g.roster.order {
 		m.assignment = nil
 	}
 	if len(g.roster.order) == 0 {
-		g.phase, g.protocol = phaseEmpty, ""
+		g.Phase, g.Protocol = Empty, ""
 		g.want(nil)
 		return
 	}
-	g.phase, g.protocol = phaseCompleting, g.roster.vote()
+	g.Phase, g.Protocol = Completing, g.roster.vote()
 	g.want(g.tellGeneration)
 }
 
 // tellGeneration answers the waiting JoinGroups of a generation that is in the journal.
-func (g *group) tellGeneration(now time.Time) {
-	g.rebalance.completing++
+func (g *Group) tellGeneration(now time.Time) {
+	g.Rebalance.Completing++
 	for _, m := range g.roster.order {
-		g.newcomers.used -= m.cost // the journal knows it now
+		g.Newcomers.Used -= m.cost // the journal knows it now
 		m.cost, m.fresh = 0, false
 		g.roster.answer(m, g.joined(m), nil)
 		g.beat(m, now)
@@ -118,7 +118,7 @@ func (g *group) tellGeneration(now time.Time) {
 	g.awaitSync(now)
 }
 
-func (g *group) awaitSync(now time.Time) {
+func (g *Group) awaitSync(now time.Time) {
 	for _, m := range g.roster.order {
 		g.pendingSync[m.id] = struct{}{}
 	}
@@ -127,28 +127,28 @@ func (g *group) awaitSync(now time.Time) {
 }
 
 // joined is the answer to the JoinGroup of a member of the current generation.
-func (g *group) joined(m *member) JoinResponse {
+func (g *Group) joined(m *member) JoinResponse {
 	resp := JoinResponse{
-		Generation: g.generation, ProtocolType: g.protocolType, Protocol: g.protocol, Leader: g.leader, Member: m.id,
+		Generation: g.Generation, ProtocolType: g.ProtocolType, Protocol: g.Protocol, Leader: g.leader, Member: m.id,
 	}
 	if m.id == g.leader {
-		resp.Members = g.roster.subscriptions(g.protocol)
+		resp.Members = g.roster.subscriptions(g.Protocol)
 	}
 	return resp
 }
 
-// expire does what time demands: member ids that were not used, sessions that ended, members that did not join or sync in
+// Expire does what time demands: member ids that were not used, sessions that ended, members that did not join or sync in
 // time. It stops early when a write is wanted; the caller commits that and calls again. It answers how many members it expelled.
-func (g *group) expire(now time.Time) (expired int) {
+func (g *Group) Expire(now time.Time) (expired int) {
 	for id, at := range g.pending {
 		if now.Before(at) {
 			continue
 		}
 		g.removePending(id)
-		if g.phase == phasePreparing && g.allJoined() {
+		if g.Phase == Preparing && g.allJoined() {
 			g.completeJoin(now)
 		}
-		if g.wanted != nil {
+		if g.Wanted != nil {
 			return expired
 		}
 	}
@@ -158,38 +158,38 @@ func (g *group) expire(now time.Time) (expired int) {
 		}
 		expired++
 		g.expel(m, "session of "+m.id+" ended", now)
-		if g.wanted != nil {
+		if g.Wanted != nil {
 			return expired
 		}
 	}
-	if by := g.rebalance.by; g.phase == phasePreparing && !by.IsZero() && !now.Before(by) {
+	if by := g.Rebalance.by; g.Phase == Preparing && !by.IsZero() && !now.Before(by) {
 		g.joinTimeout(now)
 	}
-	if g.wanted == nil && !g.syncBy.IsZero() && !now.Before(g.syncBy) {
+	if g.Wanted == nil && !g.syncBy.IsZero() && !now.Before(g.syncBy) {
 		expired += g.syncTimeout(now)
 	}
-	if g.wanted == nil {
+	if g.Wanted == nil {
 		g.rewake()
 	}
 	return expired
 }
 
 // expel removes a member whose session ended.
-func (g *group) expel(m *member, reason string, now time.Time) {
+func (g *Group) expel(m *member, reason string, now time.Time) {
 	g.roster.answer(m, JoinResponse{}, ErrUnknownMember)
 	g.remove(m.id)
 	switch {
-	case g.phase == phaseStable || g.phase == phaseCompleting:
+	case g.Phase == Stable || g.Phase == Completing:
 		g.prepare(reason, now)
-	case g.phase == phasePreparing && g.allJoined():
+	case g.Phase == Preparing && g.allJoined():
 		g.completeJoin(now)
 	}
 }
 
 // syncTimeout removes the members that were told the generation and did not send SyncGroup.
-func (g *group) syncTimeout(now time.Time) (removed int) {
+func (g *Group) syncTimeout(now time.Time) (removed int) {
 	g.syncBy = time.Time{}
-	if len(g.pendingSync) == 0 || (g.phase != phaseCompleting && g.phase != phaseStable) {
+	if len(g.pendingSync) == 0 || (g.Phase != Completing && g.Phase != Stable) {
 		return 0
 	}
 	for _, m := range slices.Clone(g.roster.order) {
@@ -203,8 +203,8 @@ func (g *group) syncTimeout(now time.Time) (removed int) {
 }
 
 // rewake finds the next time at which expire has something to do.
-func (g *group) rewake() {
-	g.wake = time.Time{}
+func (g *Group) rewake() {
+	g.Wake = time.Time{}
 	for _, at := range g.pending {
 		g.wakeAt(at)
 	}
@@ -213,31 +213,31 @@ func (g *group) rewake() {
 			g.wakeAt(m.deadline)
 		}
 	}
-	if g.phase == phasePreparing && !g.rebalance.by.IsZero() {
-		g.wakeAt(g.rebalance.by)
+	if g.Phase == Preparing && !g.Rebalance.by.IsZero() {
+		g.wakeAt(g.Rebalance.by)
 	}
 	if !g.syncBy.IsZero() {
 		g.wakeAt(g.syncBy)
 	}
 }
 
-// deadlines changes every deadline; whole is what one is at least when it is set anew.
-func (g *group) deadlines(change func(at time.Time, whole time.Duration) time.Time) {
+// Deadlines changes every deadline; whole is what one is at least when it is set anew.
+func (g *Group) Deadlines(change func(at time.Time, whole time.Duration) time.Time) {
 	for id, at := range g.pending {
-		g.pending[id] = change(at, g.cfg.MinSessionTimeout)
+		g.pending[id] = change(at, g.limits.MinSessionTimeout)
 	}
 	for _, m := range g.roster.order {
 		m.deadline = change(m.deadline, m.sessionTimeout)
 	}
-	for _, by := range []*time.Time{&g.rebalance.by, &g.syncBy} {
+	for _, by := range []*time.Time{&g.Rebalance.by, &g.syncBy} {
 		if !by.IsZero() {
-			*by = change(*by, g.cfg.MinSessionTimeout)
+			*by = change(*by, g.limits.MinSessionTimeout)
 		}
 	}
 	g.rewake()
 }
 
-// postpone moves every deadline by d, the time during which nobody could be heard.
-func (g *group) postpone(d time.Duration) {
-	g.deadlines(func(at time.Time, _ time.Duration) time.Time { return at.Add(d) })
+// Postpone moves every deadline by d, the time during which nobody could be heard.
+func (g *Group) Postpone(d time.Duration) {
+	g.Deadlines(func(at time.Time, _ time.Duration) time.Time { return at.Add(d) })
 }

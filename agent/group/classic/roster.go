@@ -1,4 +1,4 @@
-package group
+package classic
 
 import (
 	"slices"
@@ -9,9 +9,6 @@ import (
 	"github.com/leat-stream/leat/metadata/state"
 )
 
-// waiter is where the answer to one request goes.
-type waiter[T any] = reply.To[T]
-
 // member is one member of a group in memory. The group's actor owns it.
 type member struct {
 	id, instance         string // instance: group.instance.id, "" if none
@@ -21,11 +18,11 @@ type member struct {
 	protocols            []state.Protocol
 	assignment           []byte
 
-	deadline time.Time             // end of the session; not looked at while a member that is not fresh waits
-	join     *waiter[JoinResponse] // its JoinGroup that waits, or nil
-	sync     *waiter[SyncResponse] // its SyncGroup that waits, or nil
-	fresh    bool                  // no generation that has it was written: it may expire even while it waits
-	cost     int64                 // what it is charged as a newcomer
+	deadline time.Time               // end of the session; not looked at while a member that is not fresh waits
+	join     *reply.To[JoinResponse] // its JoinGroup that waits, or nil
+	sync     *reply.To[SyncResponse] // its SyncGroup that waits, or nil
+	fresh    bool                    // no generation that has it was written: it may expire even while it waits
+	cost     int64                   // what it is charged as a newcomer
 }
 
 // waiting reports whether the member is excused from heartbeats, because it waits for an answer of ours.
@@ -127,7 +124,7 @@ func (r *roster) offer(m *member, protocols []state.Protocol) {
 
 // await makes w the member's waiting JoinGroup. One that waited before comes from a connection that the client has given up; it
 // is told to come again, so that nobody waits for ever.
-func (r *roster) await(m *member, w *waiter[JoinResponse]) {
+func (r *roster) await(m *member, w *reply.To[JoinResponse]) {
 	if m.join == nil {
 		r.joined++
 	} else {

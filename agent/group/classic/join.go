@@ -1,13 +1,13 @@
-package group
+package classic
 
 import (
-	"context"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/leat-stream/leat/agent/group/protocols"
+	"github.com/leat-stream/leat/agent/group/reply"
 	"github.com/leat-stream/leat/metadata/state"
 )
 
@@ -41,53 +41,16 @@ type Subscription struct {
 	Metadata         []byte // for the chosen protocol
 }
 
-// Join waits until the member is part of a generation that is in the journal. Errors: ErrInvalidGroupID, ErrInvalidSessionTimeout,
-// ErrInconsistentProtocol, ErrGroupFull, ErrMemberIDRequired, ErrUnknownMember, ErrFencedInstance, ErrRebalanceInProgress (another
-// JoinGroup of the same member came), ErrInvalidRequest, ErrNotCoordinator, ErrCoordinatorNotAvailable.
-func (c *Coordinator) Join(ctx context.Context, r JoinRequest) (JoinResponse, error) {
-	refused := JoinResponse{Member: r.Member}
-	if r.Group == "" || len(r.Group) > MaxGroupID {
-		return refused, ErrInvalidGroupID
-	}
-	if !r.keepable() {
-		return refused, ErrInvalidRequest
-	}
-	if r.SessionTimeout < c.cfg.MinSessionTimeout || r.SessionTimeout > c.cfg.MaxSessionTimeout {
-		return refused, ErrInvalidSessionTimeout
-	}
-	r.RebalanceTimeout = max(r.RebalanceTimeout, 0)
-	r.Protocols = protocols.Distinct(r.Protocols)
-	need := needAny
-	if r.Member != "" {
-		need = needMembers
-	}
-	resp, err := call(ctx, c, r.Group, need, func(g *group, w *waiter[JoinResponse], now time.Time) {
-		(&joiner{g: g, r: &r, w: w, now: now}).join()
-	})
-	if err != nil && resp.Member == "" {
-		return refused, err
-	}
-	return resp, err
-}
-
-// maxName bounds the names that a member brings, so that a member id made of one can still be kept.
-const maxName = MaxGroupID - len("-00000000-0000-0000-0000-000000000000")
-
-// keepable reports whether the journal takes all names of the request.
-func (r *JoinRequest) keepable() bool {
-	for _, p := range r.Protocols {
-		if len(p.Name) > maxName {
-			return false
-		}
-	}
-	return max(len(r.Instance), len(r.ClientID), len(r.ClientHost), len(r.ProtocolType)) <= maxName
+// Join handles a JoinGroup: w is answered now or when the generation is known. All names of r can be kept, and its session timeout is allowed.
+func (r *JoinRequest) Join(g *Group, w *reply.To[JoinResponse], now time.Time) {
+	(&joiner{g: g, r: r, w: w, now: now}).join()
 }
 
 // joiner handles one JoinGroup: w is answered now or when the generation is known.
 type joiner struct {
-	g   *group
+	g   *Group
 	r   *JoinRequest
-	w   *waiter[JoinResponse]
+	w   *reply.To[JoinResponse]
 	now time.Time
 }
 
@@ -122,22 +85,22 @@ func (j *joiner) join() {
 // is too large are sent away.
 func (j *joiner) accepted() bool {
 	g, m := j.g, j.g.roster.byID[j.r.Member]
-	switch g.phase {
-	case phaseEmpty:
+	switch g.Phase {
+	case Empty:
 		return true
-	case phasePreparing:
-		return m != nil && m.join != nil || g.roster.joined < g.cfg.MaxSize
+	case Preparing:
+		return m != nil && m.join != nil || g.roster.joined < g.limits.MaxSize
 	}
-	return m != nil || len(g.roster.order) < g.cfg.MaxSize
+	return m != nil || len(g.roster.order) < g.limits.MaxSize
 }
 
 // supported reports whether what the member offers fits the others.
 func (j *joiner) supported() bool {
 	g, protocolType, protocols := j.g, j.r.ProtocolType, j.r.Protocols
-	if g.phase == phaseEmpty {
+	if g.Phase == Empty {
 		return protocolType != "" && len(protocols) > 0
 	}
-	return protocolType == g.protocolType && slices.ContainsFunc(protocols, func(p state.Protocol) bool {
+	return protocolType == g.ProtocolType && slices.ContainsFunc(protocols, func(p state.Protocol) bool {
 		return g.roster.supported[p.Name] == len(g.roster.order)
 	})
 }
@@ -146,15 +109,15 @@ func (j *joiner) supported() bool {
 func (j *joiner) handOut(id string) {
 	g := j.g
 	cost := pendingCost + int64(len(id))
-	if len(g.pending) >= g.cfg.MaxSize {
+	if len(g.pending) >= g.limits.MaxSize {
 		j.refuse("", ErrGroupFull)
 		return
 	}
-	if cost > g.newcomers.left {
+	if cost > g.Newcomers.Left {
 		j.refuse("", ErrCoordinatorNotAvailable)
 		return
 	}
-	g.newcomers.used += cost
+	g.Newcomers.Used += cost
 	g.pending[id] = j.now.Add(j.r.SessionTimeout)
 	g.wakeAt(g.pending[id])
 	j.refuse(id, ErrMemberIDRequired)
@@ -171,32 +134,32 @@ func (j *joiner) joinNew(id string) {
 	if !j.fits(m.cost) {
 		return
 	}
-	if m.cost > g.newcomers.left {
+	if m.cost > g.Newcomers.Left {
 		j.refuse("", ErrCoordinatorNotAvailable)
 		return
 	}
 	g.removePending(id)
-	g.newcomers.used += m.cost
+	g.Newcomers.Used += m.cost
 	if len(g.roster.order) == 0 {
-		g.protocolType = r.ProtocolType
+		g.ProtocolType = r.ProtocolType
 	}
 	g.roster.add(m)
 	if g.leader == "" {
 		g.leader = id
 	}
-	if g.phase == phasePreparing && g.rebalance.initial {
-		g.rebalance.newcomer = true
+	if g.Phase == Preparing && g.Rebalance.Initial {
+		g.Rebalance.newcomer = true
 	}
 	// A new member cannot send heartbeats, since it does not know its id yet. If its client goes away while the JoinGroup
 	// waits, only this ends it.
-	m.deadline = j.now.Add(g.cfg.NewMemberTimeout)
+	m.deadline = j.now.Add(g.limits.NewMemberTimeout)
 	g.wakeAt(m.deadline)
 	g.rebalanceOrComplete("member "+id+" joins: "+r.Reason, j.now)
 }
 
 // fits reports whether the group may grow by so many bytes; if not, it refuses.
 func (j *joiner) fits(more int64) bool {
-	if j.g.bytes()+more <= j.g.cfg.MaxGroupBytes {
+	if j.g.bytes()+more <= j.g.limits.MaxGroupBytes {
 		return true
 	}
 	j.refuse("", ErrGroupFull)
@@ -226,9 +189,9 @@ func (j *joiner) joinKnown() {
 	}
 	same := protocols.Same(m.protocols, r.Protocols)
 	switch {
-	case g.phase == phasePreparing:
+	case g.Phase == Preparing:
 		j.rejoin(m)
-	case same && g.phase == phaseCompleting, same && g.phase == phaseStable && m.id != g.leader:
+	case same && g.Phase == Completing, same && g.Phase == Stable && m.id != g.leader:
 		// Perhaps it missed the answer of its last JoinGroup; or it asks without need. The generation that it is told is the
 		// current one; SyncGroup follows. (A leader that joins a stable group wants a rebalance: topics may have changed.)
 		j.w.Answer(g.joined(m), nil)
@@ -277,7 +240,7 @@ func (j *joiner) replaceStatic(m *member, id string) {
 	g.beat(m, now)
 
 	switch {
-	case g.phase == phaseStable && g.roster.vote() == g.protocol:
+	case g.Phase == Stable && g.roster.vote() == g.Protocol:
 		g.want(func(time.Time) {
 			resp := g.joined(m)
 			if r.SkipAssignment {
@@ -288,7 +251,7 @@ func (j *joiner) replaceStatic(m *member, id string) {
 			}
 			g.roster.answer(m, resp, nil)
 		})
-	case g.phase == phasePreparing:
+	case g.Phase == Preparing:
 		g.maybeComplete(now)
 	default:
 		// The leader may know the old id: its assignment would not reach the new one.

@@ -1,8 +1,9 @@
-package group
+package classic
 
 import (
-	"context"
 	"time"
+
+	"github.com/leat-stream/leat/agent/group/reply"
 )
 
 // SyncRequest is a SyncGroup. ProtocolType and Protocol are "" where the version has none. (From version 5 on both must be
@@ -26,27 +27,18 @@ type SyncResponse struct {
 	Assignment             []byte
 }
 
-// Sync waits until the assignment of the generation is in the journal. Errors: ErrInvalidGroupID, ErrUnknownMember, ErrFencedInstance,
-// ErrIllegalGeneration, ErrInconsistentProtocol, ErrRebalanceInProgress, ErrAssignmentTooLarge, ErrNotCoordinator,
-// ErrCoordinatorNotAvailable.
-func (c *Coordinator) Sync(ctx context.Context, r SyncRequest) (SyncResponse, error) {
-	if r.Group == "" || len(r.Group) > MaxGroupID {
-		return SyncResponse{}, ErrInvalidGroupID
-	}
-	return call(ctx, c, r.Group, needMembers, r.sync)
-}
-
-func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
+// Sync handles a SyncGroup: w is answered now or when the assignment is in the journal.
+func (r *SyncRequest) Sync(g *Group, w *reply.To[SyncResponse], now time.Time) {
 	m, err := g.validate(r.Member, r.Instance)
 	switch {
 	case err != nil:
-	case r.Generation != g.generation:
+	case r.Generation != g.Generation:
 		err = ErrIllegalGeneration
-	case r.ProtocolType != "" && r.ProtocolType != g.protocolType, r.Protocol != "" && r.Protocol != g.protocol:
+	case r.ProtocolType != "" && r.ProtocolType != g.ProtocolType, r.Protocol != "" && r.Protocol != g.Protocol:
 		err = ErrInconsistentProtocol
-	case g.phase == phasePreparing:
+	case g.Phase == Preparing:
 		err = ErrRebalanceInProgress
-	case g.phase == phaseEmpty:
+	case g.Phase == Empty:
 		err = ErrUnknownMember
 	}
 	if err != nil {
@@ -57,7 +49,7 @@ func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
 	if len(g.pendingSync) == 0 {
 		g.syncBy = time.Time{}
 	}
-	if g.phase == phaseStable {
+	if g.Phase == Stable {
 		w.Answer(synced(g, m), nil)
 		return
 	}
@@ -71,7 +63,7 @@ func (r *SyncRequest) sync(g *group, w *waiter[SyncResponse], now time.Time) {
 }
 
 // assign takes the leader's assignment; the members are told when it is in the journal.
-func (r *SyncRequest) assign(g *group, now time.Time) {
+func (r *SyncRequest) assign(g *Group, now time.Time) {
 	given := make(map[string][]byte, len(r.Assignments))
 	size := g.bytes()
 	for _, a := range r.Assignments {
@@ -81,7 +73,7 @@ func (r *SyncRequest) assign(g *group, now time.Time) {
 		size += int64(len(a.Bytes) - len(given[a.Member]))
 		given[a.Member] = a.Bytes
 	}
-	if size > g.cfg.MaxGroupBytes {
+	if size > g.limits.MaxGroupBytes {
 		for _, m := range g.roster.order {
 			if m.sync != nil {
 				m.sync.Answer(SyncResponse{}, ErrAssignmentTooLarge)
@@ -95,7 +87,7 @@ func (r *SyncRequest) assign(g *group, now time.Time) {
 	for _, m := range g.roster.order {
 		m.assignment = given[m.id] // nothing: an empty assignment, as in Kafka
 	}
-	g.phase = phaseStable
+	g.Phase = Stable
 	g.want(func(now time.Time) {
 		for _, m := range g.roster.order {
 			if m.sync != nil {
@@ -107,6 +99,6 @@ func (r *SyncRequest) assign(g *group, now time.Time) {
 	})
 }
 
-func synced(g *group, m *member) SyncResponse {
-	return SyncResponse{ProtocolType: g.protocolType, Protocol: g.protocol, Assignment: m.assignment}
+func synced(g *Group, m *member) SyncResponse {
+	return SyncResponse{ProtocolType: g.ProtocolType, Protocol: g.Protocol, Assignment: m.assignment}
 }
