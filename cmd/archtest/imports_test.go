@@ -10,7 +10,7 @@ import (
 
 // arrows says which top-level folders a folder may import besides itself: cmd → agent → {cache, objectstore, metadata}.
 var arrows = map[string][]string{
-	"cmd":         {"agent", "cache", "objectstore", "metadata"},
+	"cmd":         {"agent", "cache", "objectstore", "metadata", "localstack"}, // the last not in cmd/leat, see unshipped
 	"agent":       {"cache", "objectstore", "metadata"},
 	"cache":       {},
 	"objectstore": {},
@@ -21,7 +21,12 @@ var arrows = map[string][]string{
 // sideways are the arrows beside those, tests included: from a folder to a folder, with a reason.
 var sideways = []struct{ from, to, reason string }{
 	{"metadata/journal/object", "objectstore", "the journal, its head and its snapshots in nothing but a bucket (DESIGN §9)"},
+	{"objectstore/storetest", starter, "runs MinIO"},
+	{"metadata/journal/etcd/etcdproc", starter, "runs etcd"},
 }
+
+// starter starts processes. Every test may import it.
+const starter = "localstack/proc"
 
 // checkDirection: imports go one way.
 func checkDirection(t *tree) []violation {
@@ -34,11 +39,35 @@ func checkDirection(t *tree) []violation {
 				continue
 			}
 			target, _, _ := strings.Cut(to, "/")
-			if from == target || slices.Contains(arrows[from], target) {
+			if from == target || slices.Contains(arrows[from], target) || f.test && to == starter {
 				continue
 			}
 			if !slices.ContainsFunc(sideways, func(s struct{ from, to, reason string }) bool { return within(f.dir, s.from) && within(to, s.to) }) {
 				broken = append(broken, violation{f.path, fmt.Sprintf("%s may not import %s", from, to)})
+			}
+		}
+	}
+	return broken
+}
+
+// unshipped is for tests and tools only.
+var unshipped = []string{"localstack", "objectstore/storetest", "metadata/journal/etcd/etcdproc", "metadata/journal/journaltest", "cmd/agentproc"}
+
+// checkShipped: what cmd/leat links holds nothing that is for tests and tools.
+func checkShipped(t *tree) []violation {
+	var broken []violation
+	packages, linked := t.packages(false), []string{"cmd/leat"}
+	for i := 0; i < len(linked); i++ {
+		for _, f := range packages[linked[i]] {
+			for _, imported := range f.imports() {
+				to, ok := strings.CutPrefix(imported, module)
+				switch {
+				case !ok || slices.Contains(linked, to):
+				case slices.ContainsFunc(unshipped, func(dir string) bool { return within(to, dir) }):
+					broken = append(broken, violation{f.path, fmt.Sprintf("imports %s, which is not to be linked into leat", to)})
+				default:
+					linked = append(linked, to)
+				}
 			}
 		}
 	}

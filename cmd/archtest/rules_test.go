@@ -16,6 +16,7 @@ type rule struct {
 var rules = []rule{
 	{"syntax", func(t *tree) []violation { return t.broken }},
 	{"direction", checkDirection},
+	{"shipped", checkShipped},
 	{"separate", checkSeparate},
 	{"sdk", checkSDKs},
 	{"pure", checkPure},

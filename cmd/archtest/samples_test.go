@@ -52,10 +52,21 @@ var samples = []struct {
 		"metadata/journal/object/a.go":       importing("object", module+"objectstore", module+"metadata/journal"),
 		"metadata/journal/object/a_test.go":  importing("object", module+"objectstore/mem"),
 		"metadata/journal/objects/a_test.go": importing("objects", module+"objectstore/mem"),
+		"cache/a_test.go":                    importing("cache", module+"localstack/proc"),
+		"agent/c.go":                         importing("agent", module+"localstack/proc"),
+		"agent/c_test.go":                    importing("agent", module+"localstack"),
 	}, []string{
-		"agent/a.go", "cache/a.go", "cache/b.go", "metadata/journal/objects/a_test.go", "metadata/replica/a.go",
+		"agent/a.go", "agent/c.go", "agent/c_test.go", "cache/a.go", "cache/b.go", "metadata/journal/objects/a_test.go", "metadata/replica/a.go",
 		"metadata/replica/a_test.go", "objectstore/mem/a.go",
 	}},
+	{"shipped", map[string]string{
+		"cmd/leat/a.go":              importing("main", module+"agent", module+"localstack/proc"),
+		"cmd/leat/a_test.go":         importing("main", module+"localstack/proc"),
+		"cmd/demo/a.go":              importing("main", module+"localstack/proc"),
+		"agent/a.go":                 importing("agent", module+"cache", module+"agent"),
+		"cache/a.go":                 importing("cache", module+"objectstore/storetest/minioproc"),
+		"objectstore/storetest/a.go": importing("storetest", module+"localstack/proc"),
+	}, []string{"cache/a.go", "cmd/leat/a.go"}},
 	{"separate", map[string]string{
 		"agent/produce/a.go":  importing("produce", module+"agent/fetch"),
 		"agent/fetch/a.go":    importing("fetch", module+"agent/produce"),
