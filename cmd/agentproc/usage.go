@@ -1,13 +1,14 @@
 package agentproc
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // Metrics are the samples of a scrape, by name with labels, as leat_objectstore_requests_total{operation="put",outcome="ok"}.
@@ -15,27 +16,23 @@ type Metrics map[string]float64
 
 // Metrics scrapes the agent.
 func (a *Agent) Metrics(ctx context.Context) (Metrics, error) {
-	body, err := a.get(ctx, "/metrics")
+	text, err := proc.Get(ctx, "http://"+a.HTTP+"/metrics")
 	if err != nil {
 		return nil, fmt.Errorf("scrape agent: %w", err)
 	}
-	defer func() { _ = body.Close() }()
 	m := Metrics{}
-	for lines := bufio.NewScanner(body); ; {
-		if !lines.Scan() {
-			return m, lines.Err()
-		}
-		line := lines.Text()
+	for line := range strings.Lines(string(text)) {
 		at := strings.LastIndexByte(line, ' ')
 		if at < 0 || line[0] == '#' {
 			continue
 		}
-		value, err := strconv.ParseFloat(line[at+1:], 64)
+		value, err := strconv.ParseFloat(strings.TrimSpace(line[at+1:]), 64)
 		if err != nil {
 			return nil, fmt.Errorf("scrape agent: %q: %w", line, err)
 		}
 		m[line[:at]] = value
 	}
+	return m, nil
 }
 
 // Sum adds up the samples of a metric, whatever their labels, as far as they contain each of the parts.

@@ -19,15 +19,15 @@ import (
 // end is one way in which a leader ends.
 type end struct {
 	name string
-	end  func(*agentproc.Agent) error
+	end  func(*agentproc.Agent)
 	back func(*agentproc.Agent) // undoes it, so that the process can be stopped
 }
 
 var ends = []end{
-	{"is killed (SIGKILL): until the next acknowledgement", func(a *agentproc.Agent) error { a.Kill(); return nil }, func(*agentproc.Agent) {}},
-	{"hangs (SIGSTOP): until the next acknowledgement", func(a *agentproc.Agent) error { return syscall.Kill(a.PID(), syscall.SIGSTOP) },
-		func(a *agentproc.Agent) { _ = syscall.Kill(a.PID(), syscall.SIGCONT) }},
-	{"is told to stop (SIGTERM): longest time between two acknowledgements", func(a *agentproc.Agent) error { return syscall.Kill(a.PID(), syscall.SIGTERM) },
+	{"is killed (SIGKILL): until the next acknowledgement", (*agentproc.Agent).Kill, func(*agentproc.Agent) {}},
+	{"hangs (SIGSTOP): until the next acknowledgement", func(a *agentproc.Agent) { a.Signal(syscall.SIGSTOP) },
+		func(a *agentproc.Agent) { a.Signal(syscall.SIGCONT) }},
+	{"is told to stop (SIGTERM): longest time between two acknowledgements", func(a *agentproc.Agent) { a.Signal(syscall.SIGTERM) },
 		func(*agentproc.Agent) {}},
 }
 
@@ -78,9 +78,7 @@ func recoverOnce(ctx context.Context, p plan, b *bed, journal string, how end, n
 		return 0, err
 	}
 	began := time.Now()
-	if err := how.end(leader); err != nil {
-		return 0, err
-	}
+	how.end(leader)
 	defer how.back(leader)
 	if err := acks.after(ctx, began.Add(5*time.Second)); err != nil {
 		return 0, err
