@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/leat-stream/leat/cmd/chaos/door"
+	"github.com/leat-stream/leat/localstack/proc"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
 )
@@ -43,16 +45,7 @@ func lay(ctx context.Context, p plan, dir string, notes *notebook) (b *bed, err 
 	if b.minio, err = minioproc.Start(ctx, filepath.Join(dir, "minio"), minioproc.Options{OwnGroup: true}); err != nil {
 		return b, err
 	}
-	binary, err := tool("toxiproxy")
-	if err != nil {
-		return b, err
-	}
-	output, err := os.Create(filepath.Join(dir, "toxiproxy.log"))
-	if err != nil {
-		return b, err
-	}
-	defer output.Close() // the process has its own
-	if b.toxics, err = startToxiproxy(ctx, binary, output); err != nil {
+	if b.toxics, err = startToxiproxy(ctx, filepath.Join(dir, "toxiproxy.log")); err != nil {
 		return b, err
 	}
 	if p.journal == etcdJournal {
@@ -188,7 +181,7 @@ func (b *bed) clear() (err error) {
 		b.etcd.Stop()
 	}
 	if b.toxics != nil {
-		b.toxics.stop()
+		b.toxics.process.Kill()
 	}
 	if b.minio != nil {
 		b.minio.Stop()
@@ -196,29 +189,15 @@ func (b *bed) clear() (err error) {
 	return errors.Join(errs...)
 }
 
-// tool answers a binary of .tools/ beside go.mod.
-func tool(name string) (string, error) {
-	minio, err := minioproc.FindBinary()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(filepath.Dir(minio), name)
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("no %s at %s: run `make tools`", name, path)
-	}
-	return path, nil
-}
-
 // balancer is an HAProxy before all agents. It is the system's own.
 type balancer struct {
 	address string
 	dir     string
-	process *exec.Cmd
-	exited  chan struct{}
+	process *proc.Process // nil until it was started
 }
 
 func newBalancer(dir string) (*balancer, error) {
-	address, err := freeAddress()
+	address, err := proc.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -238,37 +217,26 @@ func (b *balancer) start(ctx context.Context, slots []*slot) error {
 	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {
 		return err
 	}
-	binary, err := exec.LookPath("haproxy")
+	binary, err := proc.Installed("haproxy")
 	if err != nil {
-		binary = "/usr/sbin/haproxy"
+		return err
 	}
-	b.process, b.exited = exec.Command(binary, "-db", "-f", path), make(chan struct{})
-	b.process.SysProcAttr = attributes()
-	if err := b.process.Start(); err != nil {
-		return fmt.Errorf("start HAProxy: %w", err)
+	cmd := exec.Command(binary, "-db", "-f", path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if b.process, err = proc.Start("HAProxy", cmd); err != nil {
+		return err
 	}
-	go func() { // ends with the process, which stop kills
-		_ = b.process.Wait()
-		close(b.exited)
-	}()
-	for {
+	return b.process.Await(ctx, proc.Patience, func(context.Context) error {
 		connection, err := net.Dial("tcp", b.address)
-		if err == nil {
-			return connection.Close()
+		if err != nil {
+			return err
 		}
-		select {
-		case <-b.exited:
-			return errors.New("HAProxy ended at once")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		return connection.Close()
+	})
 }
 
 func (b *balancer) stop() {
 	if b.process != nil {
-		_ = b.process.Process.Kill()
-		<-b.exited
+		b.process.Kill()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -13,53 +12,49 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // toxiproxy is a running toxiproxy: a TCP proxy for each way, told over HTTP what to do to the bytes.
 type toxiproxy struct {
 	address string
-	process *exec.Cmd
-	exited  chan struct{}
+	process *proc.Process
 }
 
-func startToxiproxy(ctx context.Context, binary string, output io.Writer) (*toxiproxy, error) {
-	address, err := freeAddress()
+func startToxiproxy(ctx context.Context, log string) (*toxiproxy, error) {
+	binary, err := proc.Tool("toxiproxy")
 	if err != nil {
 		return nil, err
 	}
+	address, err := proc.FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	output, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close() // the process has its own
 	_, port, _ := net.SplitHostPort(address)
-	t := &toxiproxy{address: address, process: exec.Command(binary, "-host", "127.0.0.1", "-port", port), exited: make(chan struct{})}
-	t.process.Stdout, t.process.Stderr = output, output
-	t.process.SysProcAttr = attributes()
-	if err := t.process.Start(); err != nil {
-		return nil, fmt.Errorf("start toxiproxy: %w", err)
+	cmd := exec.Command(binary, "-host", "127.0.0.1", "-port", port)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	process, err := proc.Start("toxiproxy", cmd)
+	if err != nil {
+		return nil, err
 	}
-	go func() { // ends with the process, which stop kills
-		_ = t.process.Wait()
-		close(t.exited)
-	}()
-	for {
-		if err := t.call(ctx, http.MethodGet, "/version", nil, nil); err == nil {
-			return t, nil
-		}
-		select {
-		case <-t.exited:
-			return nil, errors.New("toxiproxy ended at once")
-		case <-ctx.Done():
-			t.stop()
-			return nil, context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
-		}
+	if err := process.Await(ctx, proc.Patience, proc.Answers("http://"+address+"/version")); err != nil {
+		process.Kill()
+		return nil, err
 	}
-}
-
-func (t *toxiproxy) stop() {
-	_ = t.process.Process.Kill()
-	<-t.exited
+	return &toxiproxy{address, process}, nil
 }
 
 // call makes one request; what is not 2xx is an error.
@@ -105,7 +100,7 @@ func openWay(ctx context.Context, name string, t *toxiproxy, minio string) (*way
 		return nil, err
 	}
 	w := &way{name: name, proxy: t, hurdle: h}
-	if w.address, err = freeAddress(); err == nil {
+	if w.address, err = proc.FreeAddress(); err == nil {
 		err = t.call(ctx, http.MethodPost, "/proxies", map[string]any{"name": name, "listen": w.address, "upstream": h.address, "enabled": true}, nil)
 	}
 	if err != nil {
@@ -226,15 +221,3 @@ type blind struct{ header http.Header }
 func (b blind) Header() http.Header         { return b.header }
 func (b blind) Write(p []byte) (int, error) { return len(p), nil }
 func (b blind) WriteHeader(int)             {}
-
-// freeAddress answers an address of 127.0.0.1 that nobody has at the moment. Its port lies below those that the kernel gives to
-// outgoing connections, so that it is still free after whoever listens there was restarted.
-func freeAddress() (string, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 12000+rand.IntN(20000)))
-		if err == nil {
-			return l.Addr().String(), l.Close()
-		}
-	}
-	return "", errors.New("no free port")
-}

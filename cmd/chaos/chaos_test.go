@@ -254,17 +254,13 @@ func TestHurdleDoesWhatItIsToldTo(t *testing.T) {
 }
 
 func TestToxiproxyCutsAndOpensAWay(t *testing.T) {
-	binary, err := tool("toxiproxy")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	toxics, err := startToxiproxy(ctx, binary, io.Discard)
+	toxics, err := startToxiproxy(ctx, filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer toxics.stop()
+	defer toxics.process.Kill()
 	minio := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer minio.Close()
 	w, err := openWay(ctx, "w", toxics, strings.TrimPrefix(minio.URL, "http://"))

@@ -310,8 +310,8 @@ func killMember(ctx context.Context, b *bed, f fault) error {
 
 func pauseMember(ctx context.Context, b *bed, f fault) error {
 	m := b.etcd.Members[f.victim%len(b.etcd.Members)]
-	_ = syscall.Kill(m.PID(), syscall.SIGSTOP)
+	m.Signal(syscall.SIGSTOP)
 	wait(ctx, f.length)
-	_ = syscall.Kill(m.PID(), syscall.SIGCONT)
+	m.Signal(syscall.SIGCONT)
 	return nil
 }

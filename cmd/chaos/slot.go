@@ -12,6 +12,7 @@ import (
 
 	"github.com/leat-stream/leat/cmd/agentproc"
 	"github.com/leat-stream/leat/cmd/chaos/door"
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // slot is where an agent runs: addresses, way to the bucket, cache folder and log outlive its processes. An agent that ends by
@@ -37,11 +38,8 @@ type slot struct {
 func newSlot(b *bed, number int, w *way) (*slot, error) {
 	s := &slot{number: number, name: fmt.Sprintf("agent-%d", number), way: w, notes: b.notes}
 	s.cache = filepath.Join(b.dir, s.name+"-cache")
-	peers, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	told, err := freeAddress()
+	var peers, told, clients, http string
+	err := proc.FillAddresses(&peers, &told, &clients, &http)
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +47,8 @@ func newSlot(b *bed, number int, w *way) (*slot, error) {
 	if s.logs, err = os.OpenFile(s.logPath(b.dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
-	s.options = agentproc.Options{Binary: b.plan.leat, Store: b.storeURL(number, w.address), Env: b.minio.Env(), Log: s.logs}
-	for _, address := range []*string{&s.options.Address, &s.options.HTTP} {
-		if *address, err = freeAddress(); err != nil {
-			return nil, err
-		}
+	s.options = agentproc.Options{
+		Binary: b.plan.leat, Address: clients, HTTP: http, Store: b.storeURL(number, w.address), Env: b.minio.Env(), Log: s.logs,
 	}
 	s.options.Args = append([]string{"--name", s.name, "--journal", b.journalURL(), "--peer", peers + "=" + s.door.Address(), "--log-level", "debug",
 		"--cache-dir", s.cache, "--cache-memory", "48MiB", "--cache-disk", "128MiB"}, b.advertise()...)
@@ -151,7 +146,7 @@ func (s *slot) stop() error {
 // signal sends SIGSTOP or SIGCONT.
 func (s *slot) signal(sig syscall.Signal) {
 	if a := s.running(); a != nil {
-		_ = syscall.Kill(a.PID(), sig) // fails only if it has ended
+		a.Signal(sig)
 	}
 }
 

@@ -8,17 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // Options says how Start runs etcd. The zero value is what most tests want: one member, without TLS.
 type Options struct {
-	Members int    // 0 means 1
-	Binary  string // "" means FindBinary
+	Members int // 0 means 1
 
 	// CA, Cert and Key are PEM files. With them clients must use TLS and show a certificate that CA has signed.
 	CA, Cert, Key string
@@ -32,36 +31,9 @@ type Cluster struct {
 	scheme  string // of client URLs
 }
 
-// FindBinary answers .tools/etcd beside the go.mod that governs the working directory.
-func FindBinary() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			binary := filepath.Join(dir, ".tools", "etcd")
-			if _, err := os.Stat(binary); err != nil {
-				return "", fmt.Errorf("no etcd at %s: run `make tools`", binary)
-			}
-			return binary, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New("no go.mod above the working directory, so no .tools/etcd")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
-// Start runs etcd over folder dir until Stop, and waits until every member is ready (at most 30 s, or as long as ctx). The
+// Start runs etcd over folder dir until Stop, and waits until every member is ready (for proc.Patience, or as long as ctx). The
 // end of ctx after that does not stop it.
 func Start(ctx context.Context, dir string, o Options) (*Cluster, error) {
-	if o.Binary == "" {
-		var err error
-		if o.Binary, err = FindBinary(); err != nil {
-			return nil, err
-		}
-	}
 	o.Members = max(o.Members, 1)
 	for attempt := 1; ; attempt++ { // another process may take a free port first
 		c, err := start(ctx, filepath.Join(dir, fmt.Sprintf("etcd-%d", attempt)), o)
@@ -76,15 +48,12 @@ func start(ctx context.Context, dir string, o Options) (*Cluster, error) {
 	if o.Cert != "" {
 		c.scheme = "https"
 	}
-	addresses, err := freeAddresses(3 * o.Members)
-	if err != nil {
-		return nil, err
-	}
 	for i := range o.Members {
-		c.Members = append(c.Members, &Member{
-			Address: addresses[3*i], peer: addresses[3*i+1], health: addresses[3*i+2],
-			name: fmt.Sprintf("m%d", i), dir: filepath.Join(dir, fmt.Sprintf("m%d", i)), cluster: c,
-		})
+		m := &Member{name: fmt.Sprintf("m%d", i), dir: filepath.Join(dir, fmt.Sprintf("m%d", i)), cluster: c}
+		if err := proc.FillAddresses(&m.Address, &m.peer, &m.health); err != nil {
+			return nil, err
+		}
+		c.Members = append(c.Members, m)
 	}
 	for _, m := range c.Members {
 		if err := m.Launch(); err != nil {
@@ -99,19 +68,6 @@ func start(ctx context.Context, dir string, o Options) (*Cluster, error) {
 		}
 	}
 	return c, nil
-}
-
-// freeAddresses answers n addresses that nobody had a moment ago.
-func freeAddresses(n int) (all []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all stay bound until all are chosen
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
 }
 
 // URL is what `--journal` takes for a journal below that prefix. TLS parameters are the caller's to add.
@@ -131,19 +87,19 @@ func (c *Cluster) Addresses() (all []string) {
 	return all
 }
 
-// Leader answers the member that leads, as the members that run see it; it waits for one as long as ctx. Not with TLS.
-func (c *Cluster) Leader(ctx context.Context) (*Member, error) {
-	for {
+// Leader answers the member that leads, as the members that run see it; it waits for one as Start does. Not with TLS.
+func (c *Cluster) Leader(ctx context.Context) (leads *Member, err error) {
+	err = proc.Await(ctx, proc.Patience, func(ctx context.Context) error {
 		for _, m := range c.Members {
 			id, leader := m.status(ctx)
 			if id != "" && id == leader {
-				return m, nil
+				leads = m
+				return nil
 			}
 		}
-		if err := pause(ctx); err != nil {
-			return nil, fmt.Errorf("etcd has no leader: %w", err)
-		}
-	}
+		return errors.New("etcd has no leader")
+	})
+	return leads, err
 }
 
 // Others are all members but m.

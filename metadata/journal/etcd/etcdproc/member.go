@@ -1,7 +1,6 @@
 package etcdproc
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
+	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // Member is one member of an etcd. Address is set once; the process is replaced by Start.
@@ -23,9 +24,7 @@ type Member struct {
 	name, dir    string
 	cluster      *Cluster
 
-	process *exec.Cmd     // nil until it was launched
-	exited  chan struct{} // closed when the process has ended
-	output  tail
+	process *proc.Process // nil until it was launched
 }
 
 // config writes what the member is told, in etcd's own words.
@@ -59,7 +58,7 @@ func (m *Member) config() (path string, err error) {
 
 func (m *Member) url() string { return m.cluster.scheme + "://" + m.Address }
 
-// Start runs the member again, over what it had stored, and waits until it is ready: at most 30 s, or as long as ctx. A member
+// Start runs the member again, over what it had stored, and waits until it is ready: for proc.Patience, or as long as ctx. A member
 // is ready when the cluster has a leader, so of members that make a quorum only together all but the last are for Launch.
 func (m *Member) Start(ctx context.Context) error {
 	if err := m.Launch(); err != nil {
@@ -73,75 +72,51 @@ func (m *Member) Launch() error {
 	if m.Running() {
 		return fmt.Errorf("etcd at %s runs already", m.Address)
 	}
+	binary, err := proc.Tool("etcd")
+	if err != nil {
+		return err
+	}
 	path, err := m.config()
 	if err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
-	m.process = exec.Command(m.cluster.options.Binary, path)
-	m.process.Stdout, m.process.Stderr = &m.output, &m.output
-	m.process.SysProcAttr = attributes()
-	if err := m.process.Start(); err != nil {
-		m.process = nil
-		return fmt.Errorf("start etcd: %w", err)
+	cmd := exec.Command(binary, path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for whoever started it
+	process, err := proc.Start("etcd at "+m.Address, cmd)
+	if err == nil {
+		m.process = process
 	}
-	process, exited := m.process, make(chan struct{})
-	m.exited = exited
-	go func() { // owned by m; ends with the process, which Kill kills
-		_ = process.Wait()
-		close(exited)
-	}()
-	return nil
+	return err
 }
 
 // Running tells whether the process is there.
-func (m *Member) Running() bool {
-	if m.process == nil {
-		return false
-	}
-	select {
-	case <-m.exited:
-		return false
-	default:
-		return true
-	}
-}
+func (m *Member) Running() bool { return m.process != nil && m.process.Running() }
 
-// PID is the member's process, for signals. 0 before it was ever started.
-func (m *Member) PID() int {
-	if m.process == nil {
-		return 0
+// Signal sends the process a signal, unless it has ended.
+func (m *Member) Signal(s syscall.Signal) {
+	if m.process != nil {
+		m.process.Signal(s)
 	}
-	return m.process.Process.Pid
 }
 
 // Kill kills the process, as kill -9 does, and waits for its end. It may be called again.
 func (m *Member) Kill() {
-	if m.process == nil {
-		return
+	if m.process != nil {
+		m.process.Kill()
 	}
-	_ = m.process.Process.Kill()
-	<-m.exited
 }
 
 // wait waits until the member answers requests.
-func (m *Member) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for !m.ready(ctx) {
-		if !m.Running() {
-			return fmt.Errorf("etcd at %s ended at once; it said: %s", m.Address, &m.output)
-		}
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("etcd at %s is not ready: %w; it said: %s", m.Address, err, &m.output)
-		}
-	}
-	return nil
-}
+func (m *Member) wait(ctx context.Context) error { return m.process.Await(ctx, proc.Patience, m.ready) }
 
 // ready asks for the health of the member, which includes a linearizable read.
-func (m *Member) ready(ctx context.Context) bool {
-	var health struct{ Health string }
-	return call(ctx, http.MethodGet, "http://"+m.health+"/health", &health) == nil && health.Health == "true"
+func (m *Member) ready(ctx context.Context) error {
+	var health struct{ Health, Reason string }
+	err := call(ctx, http.MethodGet, "http://"+m.health+"/health", &health)
+	if err == nil && health.Health != "true" {
+		err = errors.New(health.Reason)
+	}
+	return err
 }
 
 // status answers the member's id and whom it takes for the leader; "" if it does not answer.
@@ -175,38 +150,4 @@ func call(ctx context.Context, method, url string, to any) error {
 		return errors.New(response.Status)
 	}
 	return json.NewDecoder(response.Body).Decode(to)
-}
-
-// pause waits a little before a condition is looked at again.
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(20 * time.Millisecond):
-		return nil
-	}
-}
-
-// tail keeps the last few KiB of what a process prints.
-type tail struct {
-	mu   sync.Mutex
-	data []byte // guarded by mu; at most tailSize, older bytes are dropped
-}
-
-const tailSize = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.data = append(t.data, p...)
-	if len(t.data) > tailSize {
-		t.data = append(t.data[:0], t.data[len(t.data)-tailSize:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.data))
 }
