@@ -120,7 +120,7 @@ func (a *reached) led() (partitions []int32) {
 // writer produces numbers to each partition, in order, always with several batches in flight, until it is told to stop.
 func writer(t *testing.T, cl *kgo.Client, until func() bool) (written [crowdedPartitions]int) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	var failed atomic.Bool
 	for !until() {
 		if time.Now().After(deadline) || failed.Load() {
@@ -150,7 +150,7 @@ func checkNumbers(t *testing.T, address string, written [crowdedPartitions]int) 
 	cl := client(t, kgo.SeedBrokers(address), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	var next [crowdedPartitions]int
 	for read := 0; read < total; {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		fetches := cl.PollFetches(ctx)
 		cancel()
 		for _, e := range fetches.Errors() {
@@ -218,7 +218,7 @@ func TestProducersFollowNudgesInSequence(t *testing.T) {
 // consume reads until it has as many records as were written and the condition holds; more are written as long as it does not.
 func consume(t *testing.T, w *kgo.Client, r *kgo.Client, until func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	wrote, read := 0, 0
 	for !until() || read < wrote {

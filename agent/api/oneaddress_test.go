@@ -104,7 +104,7 @@ func TestAGroupWorksBehindOneAddress(t *testing.T) {
 	tw.near.create("t", 6)
 
 	const consumers, connections = 3, 40
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -112,7 +112,8 @@ func TestAGroupWorksBehindOneAddress(t *testing.T) {
 	var produced, consumed, twice atomic.Int64
 	more := make(chan struct{}, 1)
 	client := func(o ...kgo.Opt) *kgo.Client {
-		cl, err := kgo.NewClient(append(o, kgo.SeedBrokers(b.Addr().String()))...)
+		// Connections end so soon that one may do so before a slow client's first request on it is read, which passes for a refused login.
+		cl, err := kgo.NewClient(append(o, kgo.SeedBrokers(b.Addr().String()), kgo.AlwaysRetryEOF())...)
 		must(t, err)
 		return cl
 	}

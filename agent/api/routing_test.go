@@ -37,7 +37,7 @@ func (s *server) meets(ops ...state.Op) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			s.t.Fatalf("%+v is not seen", op)
 		}
 	}
@@ -53,7 +53,7 @@ func (s *server) sees(live int) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			s.t.Fatalf("%d live agents, not %d", len(s.Brokers.View().All()), live)
 		}
 	}

@@ -246,9 +246,10 @@ func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
 }
 
 func TestACallEndsWithItsContext(t *testing.T) {
-	ended := make(chan error, 2)
+	began, ended := make(chan struct{}), make(chan error, 2)
 	address := start(t, Handlers{Replica: &fakeReplica{
 		propose: func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {
+			began <- struct{}{}
 			<-ctx.Done()
 			ended <- ctx.Err()
 			return replica.Proposed{}, ctx.Err()
@@ -256,8 +257,8 @@ func TestACallEndsWithItsContext(t *testing.T) {
 		status: func() replica.Status { return replica.Status{} },
 	}})
 	c := newTestClient(t, quick())
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	ctx := expiring{t.Context(), make(chan struct{})}
+	go func() { <-began; close(ctx.over) }()
 	_, err := c.Propose(ctx, address, replica.Proposal{})
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, metadata.ErrUnknown) || errors.Is(err, metadata.ErrNotApplied) {
 		t.Errorf("time-out: %v", err)
@@ -265,7 +266,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	<-ended
 	why := errors.New("why")
 	ctx2, cancel2 := context.WithCancelCause(t.Context())
-	time.AfterFunc(20*time.Millisecond, func() { cancel2(why) })
+	go func() { <-began; cancel2(why) }()
 	if _, err = c.Propose(ctx2, address, replica.Proposal{}); !errors.Is(err, why) || !errors.Is(err, context.Canceled) || !errors.Is(err, metadata.ErrUnknown) {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -278,11 +279,11 @@ func TestACallEndsWithItsContext(t *testing.T) {
 func TestAStoppingServerLetsCallsEndAndThenEndsThem(t *testing.T) {
 	for _, patient := range []bool{true, false} {
 		cfg := quick()
-		cfg.Drain = 10 * time.Second
+		cfg.Drain = 2 * time.Minute
 		if !patient {
 			cfg.Drain = time.Millisecond
 		}
-		began, release := make(chan struct{}), make(chan struct{})
+		began, follows, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		s := listen(t, cfg, "127.0.0.1:0", nil)
 		stop := serve(t, s, Handlers{Replica: &fakeReplica{
 			propose: func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {
@@ -295,6 +296,7 @@ func TestAStoppingServerLetsCallsEndAndThenEndsThem(t *testing.T) {
 				return replica.Proposed{}, context.Cause(ctx)
 			},
 			follow: func(ctx context.Context, _ replica.Follow, _ func() (replica.Beat, error), _ func(replica.Push) error) error {
+				close(follows)
 				<-ctx.Done()
 				close(release) // Follow ends first, and lets the other one go on
 				return context.Cause(ctx)
@@ -314,6 +316,7 @@ func TestAStoppingServerLetsCallsEndAndThenEndsThem(t *testing.T) {
 			result <- err
 		}()
 		<-began
+		<-follows
 		stop()
 		if err := <-result; patient && err != nil || !patient && !errors.Is(err, metadata.ErrUnknown) {
 			t.Errorf("patient %v: %v", patient, err)

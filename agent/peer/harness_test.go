@@ -53,7 +53,7 @@ func (f *fakeReplica) Follow(
 func quick() Config {
 	cfg := Default()
 	cfg.Drain = 100 * time.Millisecond
-	cfg.StatusTimeout, cfg.ConnectTimeout = 10*time.Second, 10*time.Second
+	cfg.StatusTimeout, cfg.ConnectTimeout = 2*time.Minute, 2*time.Minute
 	return cfg
 }
 
@@ -114,13 +114,32 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
+	}
+}
+
+// expiring is a context whose time is over when over is closed: a call's time is not to run out before it was sent.
+type expiring struct {
+	context.Context
+	over chan struct{}
+}
+
+// Done implements context.Context.
+func (e expiring) Done() <-chan struct{} { return e.over }
+
+// Err implements context.Context.
+func (e expiring) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
 	}
 }
 

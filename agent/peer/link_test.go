@@ -61,7 +61,7 @@ func TestRefusedAndSilentAreToldApart(t *testing.T) {
 		if errors.Is(err, replica.ErrRefused) || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, metadata.ErrNotApplied) {
 			t.Error(err)
 		}
-		if d := time.Since(began); d < cfg.StatusTimeout || d > 5*time.Second {
+		if d := time.Since(began); d < cfg.StatusTimeout || d > time.Minute {
 			t.Errorf("it took %v", d)
 		}
 	})
@@ -211,22 +211,26 @@ func TestADeadConnectionIsReplacedAfterOneTimeout(t *testing.T) {
 }
 
 func TestAConnectionThatIsAliveOutlivesASlowCall(t *testing.T) {
-	h := answering()
+	h, began := answering(), make(chan struct{})
 	h.Replica.(*fakeReplica).propose = func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {
+		close(began)
 		<-ctx.Done()
 		return replica.Proposed{}, ctx.Err()
 	}
 	p := newProxy(t, start(t, h))
 	address, c := p.Addr().String(), newTestClient(t, quick())
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
+	ctx := expiring{t.Context(), make(chan struct{})}
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = c.Propose(ctx, address, replica.Proposal{}) })
-	for ctx.Err() == nil { // others are answered meanwhile
-		if _, err := c.Status(t.Context(), address); err != nil {
+	wg.Go(func() {
+		if _, err := c.Propose(ctx, address, replica.Proposal{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
+	})
+	<-began
+	if _, err := c.Status(t.Context(), address); err != nil { // another is answered meanwhile
+		t.Error(err)
 	}
+	close(ctx.over)
 	wg.Wait()
 	if _, err := c.Status(t.Context(), address); err != nil || p.connections() != 1 {
 		t.Errorf("%d connections, %v", p.connections(), err)
@@ -234,12 +238,21 @@ func TestAConnectionThatIsAliveOutlivesASlowCall(t *testing.T) {
 }
 
 func TestCallsShareAConnectionWhichIsClosedWhenUnused(t *testing.T) {
-	p := newProxy(t, start(t, answering()))
+	const calls = 50
+	var came atomic.Int64
+	all := make(chan struct{})
+	p := newProxy(t, start(t, Handlers{Replica: &fakeReplica{status: func() replica.Status {
+		if came.Add(1) == calls {
+			close(all)
+		}
+		<-all // so that the connection is in use until the last call has come
+		return replica.Status{Applied: 1}
+	}}}))
 	cfg := quick()
 	cfg.Idle = 20 * time.Millisecond
 	c := newTestClient(t, cfg)
 	var wg sync.WaitGroup
-	for range 50 {
+	for range calls {
 		wg.Go(func() {
 			if _, err := c.Status(t.Context(), p.Addr().String()); err != nil {
 				t.Error(err)

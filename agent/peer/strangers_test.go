@@ -127,7 +127,7 @@ func TestStrangersAreNotAnswered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = raw.SetDeadline(time.Now().Add(time.Minute))
 			conn := come(raw)
 			_, _ = conn.Write(say)
 			answer, err := io.ReadAll(conn)
@@ -177,7 +177,7 @@ func TestAMessageThatIsTooLongIsRefusedByItsLength(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(time.Minute))
 	frame := func(kind, flags byte, stream uint32, payload []byte) []byte {
 		head := []byte{0, byte(len(payload) >> 8), byte(len(payload)), kind, flags}
 		return append(binary.BigEndian.AppendUint32(head, stream), payload...)
@@ -210,7 +210,7 @@ func TestAMessageThatIsTooLongIsRefusedByItsLength(t *testing.T) {
 
 func TestStrangersCannotTakeAllConnections(t *testing.T) {
 	cfg := quick()
-	cfg.MaxHandshakes, cfg.MaxConnections, cfg.ConnectTimeout = 2, 3, time.Minute
+	cfg.MaxHandshakes, cfg.MaxConnections, cfg.ConnectTimeout = 2, 3, time.Hour
 	reg := prometheus.NewRegistry()
 	s := listen(t, cfg, "127.0.0.1:0", reg)
 	stop := serve(t, s, answering())
@@ -245,7 +245,7 @@ func TestStrangersCannotTakeAllConnections(t *testing.T) {
 	}
 	began := time.Now()
 	stop() // does not wait for those who say nothing
-	if d := time.Since(began); d > 10*time.Second {
+	if d := time.Since(began); d > time.Minute {
 		t.Errorf("stopping took %v", d)
 	}
 }

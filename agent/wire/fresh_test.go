@@ -69,7 +69,7 @@ func (s *server) refuses() {
 	nc, err := net.Dial("tcp", s.Addr("main").String())
 	if err == nil {
 		defer nc.Close()
-		_ = nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		_, err = nc.Read(make([]byte, 1))
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {

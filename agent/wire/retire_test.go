@@ -153,7 +153,7 @@ func TestShedSpreadsTheEnds(t *testing.T) {
 			c.receive()
 			go func() {
 				c.closed()
-				ends[min(int(time.Since(from)/(5*time.Second)), 3)].Add(1)
+				ends[min(int((time.Since(from)-retireGap)/(5*time.Second)), 3)].Add(1) // it was silent for the gap before
 			}()
 		}
 		s.Shed(t.Context(), 20*time.Second)
