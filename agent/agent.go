@@ -174,7 +174,7 @@ func (a *Agent) assemble(ctx context.Context, reg prometheus.Registerer) error {
 
 // answerPeers is what other agents may ask of this one.
 func (a *Agent) answerPeers(server *api.Server, reg prometheus.Registerer) error {
-	stored, err := chunks.NewServer(chunks.Default(), a.ground.keys, a.cache, reg)
+	stored, err := chunks.NewServer(chunks.Default().Within(a.cfg.Cache.MemoryBytes), a.ground.keys, a.cache, reg)
 	if err != nil {
 		return err
 	}

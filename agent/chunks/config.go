@@ -23,6 +23,16 @@ type Config struct {
 	// ServeTail and ServeBackfill bound the reads on behalf of peers at a time, by class. Four times as many may wait; any more
 	// are refused with ErrBusy.
 	ServeTail, ServeBackfill int
+	// ServeBytes bounds the bytes of answers to peers, from before they are read until they are sent; a quarter of it is for reads of old
+	// data. At least four regions. Who finds no room waits, as one that is served.
+	ServeBytes int64
+}
+
+// Within answers c with ServeBytes for an agent whose cache holds so many bytes in memory: a quarter of them, which for most answers are the
+// same bytes.
+func (c Config) Within(cacheBytes int64) Config {
+	c.ServeBytes = max(cacheBytes/4, backfillShare*c.RegionBytes)
+	return c
 }
 
 // Default answers the configuration of an agent that was told nothing. A region is as large as the cache's largest GET, and
@@ -33,7 +43,7 @@ func Default() Config {
 		MinPatience: 50 * time.Millisecond, MaxPatience: time.Second, PatienceFactor: 4,
 		PeerTimeout: 10 * time.Second,
 		Avoid:       time.Second,
-		ServeTail:   32, ServeBackfill: 4,
+		ServeTail:   32, ServeBackfill: 4, ServeBytes: 64 << 20,
 	}
 }
 
@@ -55,6 +65,9 @@ func (c Config) Validate() error {
 	}
 	if c.ServeTail < 1 || c.ServeBackfill < 1 {
 		bad("at least one read of each class must be served, not %d and %d", c.ServeTail, c.ServeBackfill)
+	}
+	if c.ServeBytes < backfillShare*c.RegionBytes {
+		bad("%d bytes for answers to peers: must be at least %d regions of %d", c.ServeBytes, backfillShare, c.RegionBytes)
 	}
 	return errors.Join(errs...)
 }

@@ -295,7 +295,7 @@ func TestReadThatAnotherAgentWaitsForIsHedgedAtOnce(t *testing.T) {
 		local.Go(func() { a.read(key, 0, 100, cache.Tail) })
 		synctest.Wait()
 		if d := took(func() {
-			if _, err := a.server.Serve(t.Context(), key, objectBytes, 0, 100, cache.Tail); err != nil {
+			if _, err := serve(t.Context(), a.server, key, objectBytes, 0, 100, cache.Tail); err != nil {
 				t.Error(err)
 			}
 		}); d != c.delay {

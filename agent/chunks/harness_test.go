@@ -222,11 +222,20 @@ func (a *agent) Chunk(ctx context.Context, address, key string, size, off, n int
 	if to == nil {
 		return nil, errGone
 	}
-	parts, err := to.server.Serve(ctx, key, size, off, n, class)
+	parts, err := serve(ctx, to.server, key, size, off, n, class)
 	if err != nil {
 		return nil, err
 	}
 	return body(parts...), nil
+}
+
+// serve answers what a peer is sent.
+func serve(ctx context.Context, s *Server, key string, size, off, n int64, class cache.Class) (parts [][]byte, err error) {
+	err = s.Serve(ctx, key, size, off, n, class, func(p [][]byte) error {
+		parts = p
+		return nil
+	})
+	return parts, err
 }
 
 func body(parts ...[]byte) io.ReadCloser {

@@ -163,8 +163,7 @@ func TestServedReadsAreBoundedAndKeptApartByClass(t *testing.T) {
 			t.Fatal(err)
 		}
 		serve := func(ctx context.Context, class cache.Class) error {
-			_, err := s.Serve(ctx, objectKey(1, 1), 100, 0, 100, class)
-			return err
+			return s.Serve(ctx, objectKey(1, 1), 100, 0, 100, class, func([][]byte) error { return nil })
 		}
 		var peers sync.WaitGroup
 		for range cfg.ServeBackfill * (1 + waitersPerSlot) {
@@ -204,6 +203,96 @@ func TestServedReadsAreBoundedAndKeptApartByClass(t *testing.T) {
 	})
 }
 
+// unread is what peers were sent and have not taken.
+type unread struct {
+	mu         sync.Mutex
+	read, held int64
+	taken      chan struct{}
+}
+
+// ReadOrigin implements Cache.
+func (u *unread) ReadOrigin(_ context.Context, _ string, _, _, n int64, _ cache.Class) ([][]byte, error) {
+	u.add(n, 0)
+	return [][]byte{make([]byte, n)}, nil
+}
+
+func (u *unread) add(read, held int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.read, u.held = u.read+read, u.held+held
+}
+
+// send waits until the peer takes what it is sent.
+func (u *unread) send(parts [][]byte) error {
+	u.add(0, int64(len(parts[0])))
+	<-u.taken
+	u.add(0, -int64(len(parts[0])))
+	return nil
+}
+
+func TestAnswersThatPeersDoNotTakeAreBoundedInBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.RegionBytes, cfg.ServeBytes = 100, 800
+		u := &unread{taken: make(chan struct{})}
+		s, err := NewServer(cfg, keys, u, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var peers sync.WaitGroup
+		ask := func(n int64, class cache.Class) {
+			peers.Go(func() {
+				if err := s.Serve(t.Context(), objectKey(1, 1), 100, 0, n, class, u.send); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		holds := func(want int64) {
+			t.Helper()
+			synctest.Wait()
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			if u.held != want {
+				t.Errorf("peers were sent %d bytes that they have not taken, want %d", u.held, want)
+			}
+		}
+		for range 10 {
+			ask(100, cache.Tail)
+		}
+		holds(600)
+		if u.read != 600 {
+			t.Errorf("%d bytes were read", u.read)
+		}
+		for range 3 {
+			ask(100, cache.Backfill)
+		}
+		holds(800)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Serve(ctx, objectKey(1, 1), 100, 0, 1, cache.Tail, u.send); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one more: %v", err)
+		}
+		u.taken <- struct{}{} // whoever takes, the next one of its class is sent
+		holds(800)
+		close(u.taken)
+		peers.Wait()
+		holds(0)
+		for class := range s.gates {
+			if g := &s.gates[class]; len(g.slots) != 0 || !g.room.TryAcquire([]int64{600, 200}[class]) {
+				t.Errorf("class %d: something is still held", class)
+			}
+		}
+	})
+}
+
+func TestRoomForAnswersToPeersGoesWithTheCache(t *testing.T) {
+	for memory, want := range map[int64]int64{32 << 20: 32 << 20, 256 << 20: 64 << 20, 4 << 30: 1 << 30} {
+		if c := Default().Within(memory); c.ServeBytes != want || c.Validate() != nil {
+			t.Errorf("%d bytes for a cache of %d, %v", c.ServeBytes, memory, c.Validate())
+		}
+	}
+}
+
 func TestServerGivesNothingButDataObjects(t *testing.T) {
 	c := newCluster(t)
 	c.add("", "a")
@@ -231,7 +320,7 @@ func TestServerGivesNothingButDataObjects(t *testing.T) {
 		{key, 1 << 62, 1<<62 - 1, 1, cache.Tail, objectstore.ErrRange},
 		{objectKey(99, 2), objectBytes, 0, 1, cache.Tail, objectstore.ErrNotFound},
 	} {
-		parts, err := a.server.Serve(t.Context(), x.key, x.size, x.off, x.n, x.class)
+		parts, err := serve(t.Context(), a.server, x.key, x.size, x.off, x.n, x.class)
 		if !errors.Is(err, x.want) || (err == nil) != (x.want == nil) {
 			t.Errorf("%s %d, %d+%d: %v, want %v", x.key, x.size, x.off, x.n, err, x.want)
 		}

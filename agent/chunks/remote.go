@@ -37,18 +37,18 @@ func (r remote) Chunk(ctx context.Context, address, key string, size, off, n int
 }
 
 // Chunks is Serve as the handler of a call that was made through Over.
-func (s *Server) Chunks(ctx context.Context, key string, size, off, n int64) ([][]byte, error) {
+func (s *Server) Chunks(ctx context.Context, key string, size, off, n int64, send func([][]byte) error) error {
 	class := cache.Tail
 	if said := header.ValueFromIncomingContext(ctx, classHeader); len(said) > 0 {
 		i := slices.Index(classNames[:], said[0])
 		if i < 0 {
-			return nil, fmt.Errorf("serve a peer %s, class %.20q: %w", key, said[0], ErrRefused)
+			return fmt.Errorf("serve a peer %s, class %.20q: %w", key, said[0], ErrRefused)
 		}
 		class = cache.Class(i)
 	}
-	parts, err := s.Serve(ctx, key, size, off, n, class)
+	err := s.Serve(ctx, key, size, off, n, class, send)
 	if errors.Is(err, ErrBusy) {
 		err = fmt.Errorf("%w: %w", metadata.ErrUnavailable, err)
 	}
-	return parts, err
+	return err
 }

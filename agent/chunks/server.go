@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/leat-stream/leat/cache"
 	"github.com/leat-stream/leat/objectstore"
@@ -17,11 +18,18 @@ type Cache interface {
 	ReadOrigin(ctx context.Context, key string, size, off, n int64, class cache.Class) ([][]byte, error)
 }
 
+// backfillShare is the part of Config.ServeBytes that reads of old data have: one in so many.
+const backfillShare = 4
+
 // waitersPerSlot is how many reads may wait for each that is served.
 const waitersPerSlot = 4
 
 // Server answers what the caches of peers miss. It is safe for concurrent use; its bounds are its own, so that peers take
 // nothing from this agent's readers but the disk's and the network's time. All fields are set by NewServer.
+//
+// An answer counts against both bounds of its class, reads and bytes, until it is sent: what it is made of may have left the cache
+// long before a peer that reads slowly has taken it. It counts with its length, since caches miss whole chunks; of one that is not,
+// the rest of the chunks at its ends, and of each stream that was sent what gRPC still has of it (less than 1 MiB), come on top.
 type Server struct {
 	cfg     Config
 	keys    objectstore.Keys
@@ -30,10 +38,16 @@ type Server struct {
 	metrics *served
 }
 
-// gate bounds reads of one class: cap(slots) are served, waitersPerSlot times as many wait, the next is refused.
+// gate bounds reads of one class: cap(slots) are served, those of them that find no room for their bytes wait in their order,
+// waitersPerSlot times as many wait for a slot, the next is refused.
 type gate struct {
 	slots   chan struct{}
-	waiting atomic.Int64
+	room    *semaphore.Weighted // bytes; never less in all than Config.RegionBytes, so that every read fits
+	waiting atomic.Int64        // for a slot
+}
+
+func newGate(slots int, bytes int64) gate {
+	return gate{slots: make(chan struct{}, slots), room: semaphore.NewWeighted(bytes)}
 }
 
 // NewServer makes a Server over the agent's cache. registerer may be nil.
@@ -42,8 +56,9 @@ func NewServer(cfg Config, keys objectstore.Keys, c Cache, registerer prometheus
 		return nil, err
 	}
 	s := &Server{cfg: cfg, keys: keys, cache: c}
-	s.gates[cache.Tail].slots = make(chan struct{}, cfg.ServeTail)
-	s.gates[cache.Backfill].slots = make(chan struct{}, cfg.ServeBackfill)
+	backfill := cfg.ServeBytes / backfillShare
+	s.gates[cache.Tail] = newGate(cfg.ServeTail, cfg.ServeBytes-backfill)
+	s.gates[cache.Backfill] = newGate(cfg.ServeBackfill, backfill)
 	var err error
 	if s.metrics, err = newServed(registerer); err != nil {
 		return nil, fmt.Errorf("chunks: register metrics: %w", err)
@@ -51,32 +66,43 @@ func NewServer(cfg Config, keys objectstore.Keys, c Cache, registerer prometheus
 	return s, nil
 }
 
-// Serve answers the n bytes of a data object of size bytes from off on, for a peer, as slices in order that must not be
-// changed. Errors: ErrRefused for what no peer should ask for, ErrBusy, ctx's, and those of cache.Cache.Read. None of
-// the arguments is trusted.
-func (s *Server) Serve(ctx context.Context, key string, size, off, n int64, class cache.Class) ([][]byte, error) {
+// Serve sends the n bytes of a data object of size bytes from off on to a peer, as slices in order that must not be changed, nor
+// kept once send has returned. Errors: ErrRefused for what no peer should ask for, ErrBusy, ctx's, those of cache.Cache.Read, and
+// send's. None of the arguments is trusted.
+func (s *Server) Serve(ctx context.Context, key string, size, off, n int64, class cache.Class, send func([][]byte) error) error {
 	if _, err := s.keys.ParseData(key); err != nil {
-		return nil, fmt.Errorf("serve a peer: %w: %w", ErrRefused, err)
+		return fmt.Errorf("serve a peer: %w: %w", ErrRefused, err)
 	}
 	if n < 0 || n > s.cfg.RegionBytes || int(class) >= len(s.gates) {
-		return nil, fmt.Errorf("serve a peer %d bytes of %s, class %d: %w", n, key, class, ErrRefused)
+		return fmt.Errorf("serve a peer %d bytes of %s, class %d: %w", n, key, class, ErrRefused)
 	}
 	g := &s.gates[class]
-	if err := g.enter(ctx); err != nil {
+	if err := g.enter(ctx, n); err != nil {
 		s.metrics.refused[class].Inc()
-		return nil, fmt.Errorf("serve a peer %s: %w", key, err)
+		return fmt.Errorf("serve a peer %s: %w", key, err)
 	}
-	defer g.leave()
+	defer g.leave(n)
 	parts, err := s.cache.ReadOrigin(ctx, key, size, off, n, class)
 	if err != nil {
-		return nil, fmt.Errorf("serve a peer: %w", err)
+		return fmt.Errorf("serve a peer: %w", err)
 	}
 	s.metrics.reads[class].Inc()
 	s.metrics.bytes[class].Add(float64(n))
-	return parts, nil
+	return send(parts)
 }
 
-func (g *gate) enter(ctx context.Context) error {
+func (g *gate) enter(ctx context.Context, n int64) error {
+	if err := g.takeSlot(ctx); err != nil {
+		return err
+	}
+	if err := g.room.Acquire(ctx, n); err != nil {
+		<-g.slots
+		return err
+	}
+	return nil
+}
+
+func (g *gate) takeSlot(ctx context.Context) error {
 	select {
 	case g.slots <- struct{}{}:
 		return nil
@@ -94,4 +120,7 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 }
 
-func (g *gate) leave() { <-g.slots }
+func (g *gate) leave(n int64) {
+	g.room.Release(n)
+	<-g.slots
+}

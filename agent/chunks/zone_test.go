@@ -226,6 +226,7 @@ func TestConfigIsChecked(t *testing.T) {
 		func(c *Config) { c.Avoid = 0 },
 		func(c *Config) { c.ServeTail = 0 },
 		func(c *Config) { c.ServeBackfill = 0 },
+		func(c *Config) { c.ServeBytes = 4*c.RegionBytes - 1 },
 	} {
 		cfg := Default()
 		f(&cfg)

@@ -28,9 +28,9 @@ func cpu(b *testing.B) time.Duration {
 func BenchmarkChunk(b *testing.B) {
 	const size = 1 << 20
 	object := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	address := start(b, Handlers{Chunks: func(_ context.Context, _ string, _, off, n int64) ([][]byte, error) {
+	address := start(b, Handlers{Chunks: sending(func(_ context.Context, _ string, _, off, n int64) ([][]byte, error) {
 		return [][]byte{object[off : off+n]}, nil
-	}})
+	})})
 	c := newTestClient(b, quick())
 	for _, readers := range []int{1, 8} {
 		b.Run(fmt.Sprintf("%d-at-once", readers), func(b *testing.B) {

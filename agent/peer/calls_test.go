@@ -127,7 +127,7 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 			propose: func(context.Context, replica.Proposal) (replica.Proposed, error) { return replica.Proposed{}, answer },
 			tip:     func(context.Context, int) (uint64, error) { return 1, answer },
 		},
-		Chunks: func(context.Context, string, int64, int64, int64) ([][]byte, error) { return nil, answer },
+		Chunks: sending(func(context.Context, string, int64, int64, int64) ([][]byte, error) { return nil, answer }),
 	})
 	c, ctx := newTestClient(t, quick()), t.Context()
 	all := []error{metadata.ErrNotApplied, metadata.ErrTooLarge, metadata.ErrUnavailable, metadata.ErrUnknown, metadata.ErrFenced,
@@ -221,7 +221,7 @@ func TestAPanicInAHandlerIsAnAnswer(t *testing.T) {
 
 func TestARequestThatMakesNoSenseIsRefused(t *testing.T) {
 	address := start(t, Handlers{
-		Chunks:  func(context.Context, string, int64, int64, int64) ([][]byte, error) { panic("called") },
+		Chunks:  sending(func(context.Context, string, int64, int64, int64) ([][]byte, error) { panic("called") }),
 		Replica: &fakeReplica{},
 	})
 	c := newTestClient(t, quick())

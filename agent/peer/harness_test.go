@@ -292,3 +292,14 @@ func rawClient(t *testing.T, address string) peerpb.PeerClient {
 	t.Cleanup(func() { cc.Close() })
 	return peerpb.NewPeerClient(cc)
 }
+
+// sending is a handler of Chunk that answers parts.
+func sending(f func(ctx context.Context, key string, size, off, n int64) ([][]byte, error)) func(context.Context, string, int64, int64, int64, func([][]byte) error) error {
+	return func(ctx context.Context, key string, size, off, n int64, send func([][]byte) error) error {
+		parts, err := f(ctx, key, size, off, n)
+		if err != nil {
+			return err
+		}
+		return send(parts)
+	}
+}

@@ -321,7 +321,7 @@ func TestManyForwardedRequestsDoNotStopTheReplicas(t *testing.T) {
 		<-ctx.Done()
 		return ForwardedResponse{}, ctx.Err()
 	}
-	h.Chunks = func(context.Context, string, int64, int64, int64) ([][]byte, error) { return [][]byte{{1}}, nil }
+	h.Chunks = sending(func(context.Context, string, int64, int64, int64) ([][]byte, error) { return [][]byte{{1}}, nil })
 	cfg := quick()
 	cfg.MaxStreams = 8
 	s := listen(t, cfg, "127.0.0.1:0", nil)

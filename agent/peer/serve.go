@@ -174,23 +174,21 @@ func (v *service) Chunk(m *peerpb.ChunkRequest, stream grpc.ServerStreamingServe
 	if off < 0 || n <= 0 || off > size || n > size-off {
 		return fmt.Errorf("%w: %d bytes at %d of an object of %d", ErrInvalid, n, off, size)
 	}
-	parts, err := h.Chunks(stream.Context(), key, size, off, n)
-	if err != nil {
-		return err
-	}
-	var got int64
-	for _, p := range parts {
-		got += int64(len(p))
-	}
-	if got != n {
-		return fmt.Errorf("%s: read %d bytes at %d, not %d: %w", key, got, off, n, io.ErrUnexpectedEOF)
-	}
-	for piece := range pieces(parts) {
-		if err := stream.SendMsg(piece); err != nil {
-			return err
+	return h.Chunks(stream.Context(), key, size, off, n, func(parts [][]byte) error {
+		var got int64
+		for _, p := range parts {
+			got += int64(len(p))
 		}
-	}
-	return nil
+		if got != n {
+			return fmt.Errorf("%s: read %d bytes at %d, not %d: %w", key, got, off, n, io.ErrUnexpectedEOF)
+		}
+		for piece := range pieces(parts) {
+			if err := stream.SendMsg(piece); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Forward implements peerpb.PeerServer.

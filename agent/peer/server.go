@@ -42,9 +42,10 @@ type Replica interface {
 type Handlers struct {
 	Replica Replica
 
-	// Chunks answers exactly the n bytes of an immutable object of size bytes from off on, as slices in order that do not
-	// change any more. objectstore.ErrNotFound and ErrRange arrive at the caller.
-	Chunks func(ctx context.Context, key string, size, off, n int64) ([][]byte, error)
+	// Chunks sends exactly the n bytes of an immutable object of size bytes from off on, as slices in order that do not
+	// change any more: it calls send once, or answers an error. send returns when the caller has taken all but what gRPC holds for it (less
+	// than 1 MiB), or the call has ended. objectstore.ErrNotFound and ErrRange arrive at the caller.
+	Chunks func(ctx context.Context, key string, size, off, n int64, send func(parts [][]byte) error) error
 
 	// Forward answers a client's request. An error means that it is not known what became of it, unless it matches
 	// metadata.ErrNotApplied.

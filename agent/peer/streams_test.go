@@ -307,7 +307,7 @@ func TestChunksArriveAsTheyAre(t *testing.T) {
 	object := make([]byte, 3<<20+17)
 	_, _ = rand.Read(object)
 	var lengths []int // of the handler's slices
-	address := start(t, Handlers{Chunks: func(_ context.Context, key string, size, off, n int64) ([][]byte, error) {
+	address := start(t, Handlers{Chunks: sending(func(_ context.Context, key string, size, off, n int64) ([][]byte, error) {
 		if key != "c/data/x" || size != int64(len(object)) {
 			t.Errorf("%s, %d bytes", key, size)
 		}
@@ -318,7 +318,7 @@ func TestChunksArriveAsTheyAre(t *testing.T) {
 			parts, rest = append(parts, rest[:l]), rest[l:]
 		}
 		return parts, nil
-	}})
+	})})
 	c := newTestClient(t, quick())
 	for _, lengths = range [][]int{{len(object)}, {maxPiece}, {1000}, {maxPiece - 1, 1, 0, 3}} {
 		for _, r := range []struct{ off, n int }{{0, len(object)}, {5, 1}, {7, maxPiece}, {len(object) - maxPiece - 1, maxPiece + 1}} {
@@ -349,9 +349,9 @@ func TestChunksArriveAsTheyAre(t *testing.T) {
 }
 
 func TestAHandlerThatReadsTooLittleSendsNothing(t *testing.T) {
-	address := start(t, Handlers{Chunks: func(_ context.Context, _ string, _, _, n int64) ([][]byte, error) {
+	address := start(t, Handlers{Chunks: sending(func(_ context.Context, _ string, _, _, n int64) ([][]byte, error) {
 		return [][]byte{make([]byte, n-1)}, nil
-	}})
+	})})
 	if _, err := newTestClient(t, quick()).Chunk(t.Context(), address, "k", 10, 0, 10); err == nil {
 		t.Error("no error")
 	}
@@ -361,9 +361,9 @@ func TestAChunkThatBreaksOffIsAnErrorAndOneThatNobodyReadsWaits(t *testing.T) {
 	object := make([]byte, 64<<20)
 	reg := prometheus.NewRegistry()
 	s := listen(t, quick(), "127.0.0.1:0", reg)
-	serve(t, s, Handlers{Chunks: func(_ context.Context, _ string, _, off, n int64) ([][]byte, error) {
+	serve(t, s, Handlers{Chunks: sending(func(_ context.Context, _ string, _, off, n int64) ([][]byte, error) {
 		return [][]byte{object[off : off+n]}, nil
-	}})
+	})})
 	p := newProxy(t, s.Addr())
 	c := newTestClient(t, quick())
 	open := func() io.ReadCloser {
@@ -397,6 +397,44 @@ func TestAChunkThatBreaksOffIsAnErrorAndOneThatNobodyReadsWaits(t *testing.T) {
 	wg.Wait()
 }
 
+// TestAnAnswerIsItsHandlersUntilItIsTaken: who counts what answers hold counts until send returns.
+func TestAnAnswerIsItsHandlersUntilItIsTaken(t *testing.T) {
+	object, sent := make([]byte, 32<<20), make(chan error, 1)
+	address := start(t, Handlers{Chunks: func(_ context.Context, _ string, _, _, _ int64, send func([][]byte) error) error {
+		err := send([][]byte{object})
+		sent <- err
+		return err
+	}})
+	r, err := newTestClient(t, quick()).Chunk(t.Context(), address, "k", int64(len(object)), 0, int64(len(object)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, r, int64(len(object))/2); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-sent:
+		t.Errorf("half of it is not taken, and send has returned: %v", err)
+	default:
+	}
+	if n, err := io.Copy(io.Discard, r); n != int64(len(object))/2 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	r.Close()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err = newTestClient(t, quick()).Chunk(ctx, address, "k", int64(len(object)), 0, int64(len(object))); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-sent; err == nil {
+		t.Error("nobody took it, and send knows of no error")
+	}
+}
+
 func TestAStreamThatIsGivenUpWhileItBeginsEnds(t *testing.T) {
 	address, c := start(t, Handlers{}), newTestClient(t, quick())
 	for range 100 {
@@ -421,9 +459,9 @@ func TestAStreamThatIsForgottenEndsWithItsContext(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	h.Chunks = func(context.Context, string, int64, int64, int64) ([][]byte, error) {
+	h.Chunks = sending(func(context.Context, string, int64, int64, int64) ([][]byte, error) {
 		return [][]byte{make([]byte, 4<<20)}, nil
-	}
+	})
 	address, c := start(t, h), newTestClient(t, quick())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

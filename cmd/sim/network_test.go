@@ -361,8 +361,12 @@ func (st *stream) Close() { st.stop(context.Canceled) }
 // Chunk implements chunks.Peer.
 func (n wires) Chunk(ctx context.Context, address, key string, size, off, length int64, class cache.Class) (io.ReadCloser, error) {
 	data, err := call(ctx, n.w, n.l.end(), address, "Chunk "+n.w.canonical(key), answersPeers, func(ctx context.Context, l *life) ([]byte, error) {
-		parts, err := l.chunks.Serve(ctx, key, size, off, length, class)
-		return bytes.Join(parts, nil), err
+		var data []byte
+		err := l.chunks.Serve(ctx, key, size, off, length, class, func(parts [][]byte) error {
+			data = bytes.Join(parts, nil)
+			return nil
+		})
+		return data, err
 	})
 	return io.NopCloser(bytes.NewReader(data)), err
 }
