@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/leat-stream/leat/metadata/journal"
-	"github.com/leat-stream/leat/metadata/replica/election"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
 	"github.com/leat-stream/leat/metadata/state"
 )
@@ -78,24 +76,11 @@ func (r *owner) take(e journal.Entry) error {
 		r.snap.Begin() // the leader has just published a snapshot
 	}
 	if entry.Fence {
-		r.fenced(entry.Leader.Session == r.cfg.Leader.Session)
+		r.contested = false
+		r.locate(false)
 	}
 	r.made(e, changes)
 	return nil
-}
-
-// fenced notes a fence that was just applied.
-func (r *owner) fenced(own bool) {
-	if r.running {
-		r.fences = append(r.fences, time.Now())
-		r.fences = r.fences[max(len(r.fences)-election.Remembered, 0):]
-	}
-	r.contested = false
-	r.locate(false)
-	r.metrics.terms.Inc()
-	if p := r.at.Load(); r.running && !own {
-		r.log.Info("metadata leader", "leader", p.leader.Agent, "address", p.leader.Address, "since", p.term)
-	}
 }
 
 // made tells watchers, followers and the snapshotter of an applied entry.

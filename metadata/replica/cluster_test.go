@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/object"
@@ -37,6 +39,7 @@ type node struct {
 	who  *metadata.Session
 	over chan error // what the session's Run answered
 	gate *gate      // its way to the bucket
+	reg  *prometheus.Registry
 
 	warned *warnings
 }
@@ -117,7 +120,8 @@ func (c *cluster) start(n *node) {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(io.MultiWriter(n.warned, testLog{c.t}), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.name)
 	}
-	n.Replica, err = replica.Open(c.t.Context(), n.cfg, j, object.NewImages(n.gate, c.keys), wires{c.net, n.name}, log, nil)
+	n.reg = prometheus.NewRegistry()
+	n.Replica, err = replica.Open(c.t.Context(), n.cfg, j, object.NewImages(n.gate, c.keys), wires{c.net, n.name}, log, n.reg)
 	must(c.t, err)
 	c.net.mu.Lock()
 	c.net.nodes[n.name] = n.Server()

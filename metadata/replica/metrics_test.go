@@ -9,7 +9,7 @@ import (
 // TestAFollowerTellsWhatItLacks: what upstream has applied is known here before it is applied here, and never less is known again.
 func TestAFollowerTellsWhatItLacks(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	r := &Replica{metrics: newMetrics(reg)}
+	r := &Replica{metrics: newMetrics(reg, func() float64 { return 0 })}
 	f := &follower{r: &owner{Replica: r}}
 	for _, applied := range []uint64{50, 40} { // the second by a longer way
 		if err := f.pushed(t.Context(), Push{Applied: applied}); err != nil {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/replica/election"
 	"github.com/leat-stream/leat/metadata/replica/history"
 	"github.com/leat-stream/leat/metadata/replica/liveness"
 	"github.com/leat-stream/leat/metadata/replica/snapshot"
@@ -106,6 +107,7 @@ type owner struct {
 	fences    []time.Time          // when the newest fences were applied here: elections back off by them
 	contested bool                 // an election was put off, because a leader that nobody hears was seen to append
 	running   bool                 // Run has begun: fences are news, not history
+	newest    uint64               // term of the newest leader that was ever seen; after a state was thrown away, older ones come again
 	isolated  bool                 // when they were last asked, most of the others said nothing
 	failed    map[string]time.Time // as feed.failed, of one feed at a time
 	images    snapshot.Images
@@ -177,13 +179,14 @@ func Open(
 		return nil, err
 	}
 	r := &Replica{
-		cfg: cfg, log: log, journal: j, metrics: newMetrics(reg), dead: make(chan struct{}),
+		cfg: cfg, log: log, journal: j, dead: make(chan struct{}),
 		in: &inbox{
 			calls: make(chan *call, cfg.Queue), fresh: make(chan *waiter, cfg.Queue), takeovers: make(chan *takeover), base: time.Now(),
 		},
 		hub: history.NewChanges(cfg.WatchChanges),
 		net: &network{peers: peers, recent: history.NewEntries(), alive: liveness.NewAgents(), leader: liveness.NewLeader(cfg.Beat)},
 	}
+	r.metrics = newMetrics(reg, r.leaderKnown)
 	r.own = &owner{Replica: r, images: images, trouble: trouble.NewSet(log), failed: make(map[string]time.Time)}
 	r.own.snap = snapshot.New(j, images, snapshot.Limits{Bytes: cfg.SnapshotBytes, Entries: cfg.SnapshotAfter}, log, reg)
 	if err := r.own.begin(ctx); err != nil {
@@ -214,6 +217,10 @@ func (r *owner) locate(leading bool) {
 	p.leader, p.term = r.st.Reader().Leader()
 	p.ctx, p.over = context.WithCancel(context.Background())
 	r.net.leader.Begin(p.term, time.Now())
+	if p.term > r.newest {
+		r.newest = p.term
+		r.news(p)
+	}
 	if old := r.at.Swap(p); old != nil {
 		old.over()
 	}
@@ -222,6 +229,48 @@ func (r *owner) locate(leading bool) {
 	} else {
 		r.metrics.leading.Set(0)
 	}
+}
+
+// news notes a leader that was not seen before.
+func (r *owner) news(p *position) {
+	if !r.running {
+		return
+	}
+	r.fences = append(r.fences, time.Now())
+	r.fences = r.fences[max(len(r.fences)-election.Remembered, 0):]
+	r.metrics.terms.Inc()
+	if p.leader.Session != r.cfg.Leader.Session {
+		r.log.Info("metadata leader", "leader", p.leader.Agent, "address", p.leader.Address, "since", p.term)
+	}
+}
+
+// leaderKnown is 1 while this replica leads, or has heard of the leader within Config.Patience; else 0. A leader whose append hangs for
+// as long does not count: others may be able to commit, and will try.
+func (r *Replica) leaderKnown() float64 {
+	p := r.at.Load()
+	if p == nil { // the snapshot is being read
+		return 0
+	}
+	if age := r.heard(p); age < 0 || age > r.cfg.Patience {
+		return 0
+	}
+	return 1
+}
+
+// heard is how long ago the leader of p was heard of, as Status tells it.
+func (r *Replica) heard(p *position) time.Duration {
+	select {
+	case <-r.dead: // its server may answer for a moment longer
+		return -1
+	default:
+	}
+	if p.leading {
+		return r.healthy(r.cfg.Patience)
+	}
+	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
+		return -1
+	}
+	return r.net.leader.Heard(p.term, time.Now())
 }
 
 // Run serves until ctx ends (then it returns nil) or the replica cannot go on: metadata.ErrFenced for one without peers, or an

@@ -20,24 +20,7 @@ func (r *Replica) Server() *Server { return &Server{r} }
 func (s *Server) Status() Status {
 	r := s.r
 	p := r.at.Load()
-	return Status{Session: r.cfg.Leader.Session, Applied: r.applied.Load(), Term: p.term, Heard: s.heard(p)}
-}
-
-// heard is how long ago the leader of p was heard of, as Status tells it.
-func (s *Server) heard(p *position) time.Duration {
-	r := s.r
-	select {
-	case <-r.dead: // its server may answer for a moment longer
-		return -1
-	default:
-	}
-	if p.leading {
-		return r.healthy(r.cfg.Patience)
-	}
-	if p.term == 0 || p.leader.Session == r.cfg.Leader.Session {
-		return -1
-	}
-	return r.net.leader.Heard(p.term, time.Now())
+	return Status{Session: r.cfg.Leader.Session, Applied: r.applied.Load(), Term: p.term, Heard: r.heard(p)}
 }
 
 // Propose commits commands, or passes them on to the leader.
@@ -108,7 +91,7 @@ func (s *Server) Follow(ctx context.Context, f Follow, beats func() (Beat, error
 		news := r.net.leader.News()
 		entries, missing, applied, wake := r.net.recent.From(next)
 		at := r.at.Load()
-		say := Push{Applied: applied, Term: at.term, Heard: s.heard(at)}
+		say := Push{Applied: applied, Term: at.term, Heard: r.heard(at)}
 		switch {
 		case missing:
 			say.Missing, next = true, applied+1
