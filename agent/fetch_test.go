@@ -25,7 +25,7 @@ func TestLongPollWakesWhenRecordsCome(t *testing.T) {
 		if v, err := batch.At(p.RecordBatches); err != nil || v.BaseOffset() != round || p.HighWatermark != round+1 {
 			t.Fatalf("round %d: %+v, %v", round, p, err)
 		}
-		if took := time.Since(began); took > 5*time.Second { // far below the wait, far above a busy machine's delay
+		if took := time.Since(began); took > time.Minute { // far below the wait, far above a busy machine's delay
 			t.Errorf("woke after %v", took)
 		}
 	}

