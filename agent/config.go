@@ -29,7 +29,7 @@ type Config struct {
 	Cluster string      // name of the cluster within the bucket
 	Name    string      // stable name of this agent, keeps its broker id; "": machine and port, see agentName
 	Peer    PeerAddress // where other agents reach this one
-	HTTP    string      // host:port of metrics, health and profiles; "auto": see autoHTTP; "": none
+	HTTP    string      // where metrics, health and profiles are, see HTTPAddress; "": nowhere
 	// SnapshotBytes of journal entries are written between two snapshots of the metadata.
 	SnapshotBytes int64
 
@@ -70,10 +70,9 @@ func Default() Config {
 // Validate names everything that is wrong, one line each.
 func (c Config) Validate() error {
 	var errs []error
-	if c.HTTP != "" && c.HTTP != autoHTTP {
-		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-			errs = append(errs, fmt.Errorf("http address %q: %w", c.HTTP, err))
-		}
+	if c.HTTP != "" {
+		_, _, err := HTTPAddress(c.HTTP)
+		errs = append(errs, err)
 	}
 	if err := c.Peer.validate(); err != nil {
 		errs = append(errs, err)
@@ -86,6 +85,21 @@ func (c Config) Validate() error {
 	errs = append(errs, c.Wire.Validate(), c.Cache.Validate(), c.Produce.Validate(), c.Fetch.Validate(), c.Topics.Validate(),
 		c.Group.Validate(), c.Upkeep.Validate())
 	return errors.Join(errs...)
+}
+
+// HTTPAddress reads Config.HTTP, HOST:PORT or "auto" (see autoHTTP), and ?proxy=v2 behind it. proxied: a connection may begin with a PROXY
+// protocol header, version 2, as a balancer that sends them to its targets sends them before its health checks, too. Error: setting is none of this.
+func HTTPAddress(setting string) (address string, proxied bool, err error) {
+	address, query, asked := strings.Cut(setting, "?")
+	if asked && query != "proxy=v2" {
+		return "", false, fmt.Errorf("http address %q: want HOST:PORT, and nothing behind it but ?proxy=v2", setting)
+	}
+	if address != autoHTTP {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return "", false, fmt.Errorf("http address %q: %w", setting, err)
+		}
+	}
+	return address, asked, nil
 }
 
 // localStore reports whether a store keeps its objects on this machine only.

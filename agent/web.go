@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/leat-stream/leat/agent/wire/proxy"
 )
 
 // web serves metrics, health and profiles to people and to what watches over them. It has no secrets and no writes.
@@ -28,13 +30,39 @@ type web struct {
 	refusing func()   // ends that clients are turned away; nil: they are not
 }
 
-// listenWeb binds address, so that a port in use is found before anything else happens, and serves there from now on: an agent that
-// starts is alive, and not ready.
-func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web, error) {
+const headerPatience = 10 * time.Second
+
+// listenWeb binds the address of setting, which is Config.HTTP, so that a port in use is found before anything else happens, and serves
+// there from now on: an agent that starts is alive, and not ready.
+func listenWeb(setting string, reg *prometheus.Registry, log *slog.Logger) (*web, error) {
 	w := &web{starting: beginLoading(log), ended: make(chan error, 1)}
-	if address == "" {
+	if setting == "" {
 		return w, nil
 	}
+	address, headers, err := HTTPAddress(setting)
+	if err != nil {
+		w.starting.end()
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", strings.Replace(address, autoHTTP, usualHTTP, 1))
+	if err != nil && address == autoHTTP {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		w.starting.end()
+		return nil, fmt.Errorf("listen for metrics and health: %w", err)
+	}
+	if headers {
+		listener = proxy.Optional(listener)
+	}
+	w.listener = listener
+	w.server = w.pages(reg, log)
+	go func() { w.ended <- w.server.Serve(listener) }() // until close
+	return w, nil
+}
+
+// pages is the server of what w tells. It waits headerPatience for a request's header, one of the PROXY protocol before it included.
+func (w *web) pages(reg *prometheus.Registry, log *slog.Logger) *http.Server {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -55,18 +83,7 @@ func listenWeb(address string, reg *prometheus.Registry, log *slog.Logger) (*web
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	listener, err := net.Listen("tcp", strings.Replace(address, autoHTTP, usualHTTP, 1))
-	if err != nil && address == autoHTTP {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		w.starting.end()
-		return nil, fmt.Errorf("listen for metrics and health: %w", err)
-	}
-	w.listener = listener
-	w.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	go func() { w.ended <- w.server.Serve(listener) }() // until close
-	return w, nil
+	return &http.Server{Handler: mux, ReadHeaderTimeout: headerPatience, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
 
 func (w *web) addr() string {

@@ -49,6 +49,7 @@ func TestWrongSettingsAreOneLine(t *testing.T) {
 		{"bad format", []string{"agent", "--log-format", "xml"}, nil, []string{"xml", "text or json"}},
 		{"bad address", []string{"agent", "--listen", "9092"}, nil, []string{"9092", "HOST:PORT"}},
 		{"bad http address", []string{"agent", "--http", "nonsense"}, nil, []string{"nonsense"}},
+		{"PROXY protocol v1 for health checks", []string{"agent", "--http", "127.0.0.1:0?proxy=v1"}, nil, []string{"127.0.0.1:0?proxy=v1", "?proxy=v2"}},
 		{"bad peer address", []string{"agent", "--peer", "9600"}, nil, []string{"peer", "9600", "[BIND=]HOST:PORT"}},
 		{"nothing to bind", []string{"agent", "--peer", "=a:9600"}, nil, []string{"peer", "[BIND=]HOST:PORT"}},
 		{"no address for other agents", []string{"agent", "--peer", "127.0.0.1:0="}, nil, []string{"peer", "[BIND=]HOST:PORT"}},

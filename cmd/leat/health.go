@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/leat-stream/leat/agent"
 )
 
 const (
@@ -87,13 +89,17 @@ func askHealth(ctx context.Context, setting, page string) (string, error) {
 
 // healthAddress is where to ask an agent with this --http: on the loopback address if it listens on all.
 func healthAddress(setting string) (string, error) {
-	switch setting {
-	case "":
+	if setting == "" {
 		return "", errors.New("health: the agent has no address to ask: --http is empty")
-	case "auto":
+	}
+	address, _, err := agent.HTTPAddress(setting)
+	if err != nil {
+		return "", fmt.Errorf("health: %w", err)
+	}
+	if address == "auto" {
 		return usualHTTP, nil
 	}
-	host, port, err := net.SplitHostPort(setting)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", fmt.Errorf("health: http address %q: %w", setting, err)
 	}

@@ -33,7 +33,7 @@ func TestHealthFindsTheAgentByItsSettings(t *testing.T) {
 	}
 	for _, address := range []string{"0.0.0.0:", ":", "localhost:"} {
 		// What the agent needs beside, and health does not, is there too: a wrong value of it must not pass for an answer.
-		env := []string{"LEAT_HTTP=" + address + port, "LEAT_STORE=mem:", "LEAT_LISTEN=0.0.0.0:9092", "http_proxy=http://127.0.0.1:1"}
+		env := []string{"LEAT_HTTP=" + address + port + "?proxy=v2", "LEAT_STORE=mem:", "LEAT_LISTEN=0.0.0.0:9092", "http_proxy=http://127.0.0.1:1"}
 		if p, code := run(t, env, "health"); code != 0 {
 			t.Errorf("%s: exit code %d, %s", address, code, &p.stderr)
 		}
@@ -77,6 +77,7 @@ func TestHealthOfAnAgentThatDoesNotServeIsOneLine(t *testing.T) {
 func TestHealthAsksTheLoopbackAddressOfAnAgentThatListensOnAll(t *testing.T) {
 	for setting, want := range map[string]string{
 		"auto": usualHTTP, "0.0.0.0:1": "127.0.0.1:1", ":1": "127.0.0.1:1", "[::]:1": "[::1]:1", "10.0.0.7:1": "10.0.0.7:1", "host:1": "host:1",
+		"auto?proxy=v2": usualHTTP, "0.0.0.0:1?proxy=v2": "127.0.0.1:1",
 	} {
 		if got, err := healthAddress(setting); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", setting, got, err, want)

@@ -53,7 +53,7 @@ var settings = []setting{
 		value: maxAge, set: one(setMaxAge)},
 	{name: "peer", usage: "[BIND=]HOST:PORT where other agents reach this one; BIND: HOST:PORT to listen on, if that is another, as behind a NAT, a container's published port or a proxy (default: the first listener's host and a free port)",
 		value: peerAddress, set: one(setPeerAddress)},
-	{name: "http", usage: "HOST:PORT of /metrics, /healthz, /readyz and /debug/pprof; auto: 127.0.0.1:9644, or a free port if that is taken; empty: none",
+	{name: "http", usage: "HOST:PORT[?proxy=v2] of /metrics, /healthz, /readyz and /debug/pprof; proxy=v2: a connection may begin with a PROXY protocol v2 header, as a balancer's health checks do; auto: 127.0.0.1:9644, or a free port if that is taken; empty: none",
 		value: func(o *options) string { return o.agent.HTTP }, set: one(func(o *options, v string) error { o.agent.HTTP = v; return nil })},
 	{name: "cluster", usage: "name of the cluster within the bucket",
 		value: func(o *options) string { return o.agent.Cluster }, set: one(func(o *options, v string) error { o.agent.Cluster = v; return nil })},

@@ -1,6 +1,6 @@
 // Package proxy reads the header by which a balancer says who connects: the PROXY protocol, version 2.
 //
-// It must never read a byte beyond the header, and never make room on the word of a length without a bound.
+// It must never lose a byte behind the header, and never make room on the word of a length without a bound.
 package proxy
 
 import (
