@@ -187,7 +187,9 @@ func TestGroupResumesWhereItCommitted(t *testing.T) {
 }
 
 func TestIdempotentProducersRepeatWithoutHarm(t *testing.T) {
-	r := start(t, config("mem:", ""))
+	cfg := config("mem:", "")
+	cfg.Produce.PredecessorWait = 100 * time.Millisecond // the gap is never filled
+	r := start(t, cfg)
 	r.topic("once", 1)
 	sequenced := func(id int64, epoch int16, sequence int32, n int) []byte {
 		b := batch.NewBuilder(batch.Options{Producer: &batch.Producer{ID: id, Epoch: epoch, BaseSequence: sequence}})

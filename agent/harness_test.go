@@ -24,8 +24,8 @@ import (
 	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
 )
 
-// patience bounds every wait for something that must happen, on a machine that is as slow as may be.
-const patience = 2 * time.Minute
+// patience bounds every wait for something that must happen.
+const patience = 30 * time.Second
 
 // running is an agent that runs in this process until the test ends, or stop is called.
 type running struct {
@@ -288,11 +288,11 @@ func reseal(b []byte) []byte {
 	return b
 }
 
-// eventually waits until a condition holds.
+// eventually waits until a condition holds. It does not look more often, since most conditions are a page of metrics.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {
 		select {
