@@ -274,6 +274,11 @@ func (f forwarder) Forward(ctx context.Context, address string, r wire.Request, 
 	return resp.Body, nil
 }
 
+// Reach implements api.Forwarder.
+func (f forwarder) Reach(ctx context.Context, address string) error {
+	return f.client.Reach(ctx, address)
+}
+
 // forwarded answers what another agent passes on.
 func forwarded(serve func(context.Context, wire.Request, []byte) ([]byte, error)) func(context.Context, peer.ForwardedRequest) (peer.ForwardedResponse, error) {
 	return func(ctx context.Context, f peer.ForwardedRequest) (peer.ForwardedResponse, error) {

@@ -53,7 +53,8 @@ type Server struct {
 	// Producer ids reserved for this agent and not handed out yet: [nextID, endID).
 	nextID, endID int64
 
-	sent, received tally // of forwarded requests
+	sent, received tally   // of forwarded requests
+	reaches        reaches // whom some of them wait for
 }
 
 var _ wire.Handler = (*Server)(nil)

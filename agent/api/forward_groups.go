@@ -48,8 +48,8 @@ func pass[Body kmsg.Request](key kmsg.Key, serve func(context.Context, *Server, 
 	}
 }
 
-// passGroup registers a call about one group. limit is how long another agent may take, 0 being as long as it wants: members wait for
-// each other in it. failed completes an answer that so far has an error code alone; nil if there is nothing more to it.
+// passGroup registers a call about one group. limit is how long another agent may take, 0 being as long as it wants and can be
+// reached: members wait for each other in it. failed completes an answer that so far has an error code alone; nil if there is nothing more to it.
 func passGroup[Body kmsg.Request, Answer kmsg.Response](
 	key kmsg.Key, limit time.Duration, group func(Body) string, code func(Answer) *int16, failed func(Body, Answer),
 ) {
@@ -74,16 +74,19 @@ func passGroup[Body kmsg.Request, Answer kmsg.Response](
 	})
 }
 
-// from has an agent answer: the one at a peer address, within limit unless that is 0, or for an empty address this one.
+// from has an agent answer: the one at a peer address, within limit, or if that is 0 as long as it can be reached; for an empty address
+// this one.
 func (s *Server) from(ctx context.Context, peer string, limit time.Duration, r wire.Request, req kmsg.Request) (kmsg.Response, error) {
 	if peer == "" {
 		return handlers[r.Key](ctx, s, r, req).Message, nil
 	}
+	var cancel func()
 	if limit > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
+	} else {
+		ctx, cancel = s.reaches.within(ctx, s.Forward, peer)
 	}
+	defer cancel()
 	return s.elsewhere(ctx, peer, r, req)
 }
 

@@ -27,6 +27,7 @@ type cable struct {
 	passed []wire.Request // that were passed on
 	// meddle, unless nil, decides what becomes of a request; done false lets it through.
 	meddle func(ctx context.Context, r wire.Request) (answer []byte, err error, done bool)
+	reach  func(ctx context.Context, peer string) error // nil: everybody is reached
 }
 
 func (c *cable) Forward(ctx context.Context, peer string, r wire.Request, body []byte) ([]byte, error) {
@@ -44,6 +45,17 @@ func (c *cable) Forward(ctx context.Context, peer string, r wire.Request, body [
 		return nil, fmt.Errorf("%s: %w", peer, metadata.ErrNotApplied)
 	}
 	return to.ServeForwarded(ctx, r, append([]byte(nil), body...))
+}
+
+// Reach implements Forwarder.
+func (c *cable) Reach(ctx context.Context, peer string) error {
+	c.mu.Lock()
+	reach := c.reach
+	c.mu.Unlock()
+	if reach == nil {
+		return nil
+	}
+	return reach(ctx, peer)
 }
 
 func (c *cable) set(meddle func(ctx context.Context, r wire.Request) ([]byte, error, bool)) {
@@ -400,6 +412,71 @@ func TestQuickCallsDoNotWaitForAnAgentThatHangsAndJoinsDo(t *testing.T) {
 			tw.near.ask(req)
 			if took := time.Since(from); took != want {
 				t.Errorf("%s took %v", versionsLabel(req), took)
+			}
+		}
+	})
+}
+
+// TestJoinsDoNotWaitForAnAgentThatIsOutOfReach: an agent that two others can reach, and that still coordinates, but not this one.
+func TestJoinsDoNotWaitForAnAgentThatIsOutOfReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tw := newTwins(t)
+		group := tw.group(tw.far, "g")
+		parted := errors.New("parted")
+		tw.set(func(ctx context.Context, _ wire.Request) ([]byte, error, bool) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx), true
+		})
+		for _, c := range []struct {
+			name  string
+			reach func(ctx context.Context, n int) error // n counts from 1
+			after time.Duration
+		}{
+			{"refused", func(context.Context, int) error { return parted }, reachTries * reachEvery},
+			{"silent", func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }, reachTries * (reachEvery + reachTimeout)},
+			{"reached now and then", func(_ context.Context, n int) error {
+				if n < 100 && n%reachTries == 0 {
+					return nil
+				}
+				return parted
+			}, (99 + reachTries) * reachEvery},
+		} {
+			var mu sync.Mutex
+			asked, askers := 0, 0
+			tw.mu.Lock()
+			tw.reach = func(ctx context.Context, peer string) error {
+				mu.Lock()
+				if asked, askers = asked+1, askers+1; peer != "peer2" || askers > 1 {
+					t.Errorf("%s: %s is asked by %d at once", c.name, peer, askers)
+				}
+				n := asked
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					askers--
+					mu.Unlock()
+				}()
+				return c.reach(ctx, n)
+			}
+			tw.mu.Unlock()
+			var waiting sync.WaitGroup
+			for _, req := range groupCalls(group) {
+				if key := kmsg.Key(req.Key()); key != kmsg.JoinGroup && key != kmsg.SyncGroup {
+					continue
+				}
+				waiting.Go(func() {
+					from := time.Now()
+					if got := errorsOf(tw.near.ask(req)); got != "COORDINATOR_NOT_AVAILABLE" {
+						t.Errorf("%s: %s: %s", c.name, versionsLabel(req), got)
+					}
+					if took := time.Since(from); took != c.after {
+						t.Errorf("%s: %s took %v, not %v", c.name, versionsLabel(req), took, c.after)
+					}
+				})
+			}
+			waiting.Wait()
+			if n := len(tw.near.reaches.all); n != 0 {
+				t.Errorf("%s: %d agents are still asked", c.name, n)
 			}
 		}
 	})

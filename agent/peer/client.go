@@ -269,6 +269,17 @@ func (c *Client) Status(ctx context.Context, address string) (replica.Status, er
 	return decodeStatus(m)
 }
 
+// Reach answers nil if the agent at address answers before ctx ends, also if it is not ready for anything yet.
+func (c *Client) Reach(ctx context.Context, address string) error {
+	_, err := call(ctx, c, "Status", address, !acts, func(ctx context.Context, p peerpb.PeerClient, o grpc.CallOption) (*peerpb.StatusReply, error) {
+		return p.Status(ctx, &peerpb.StatusRequest{}, o)
+	})
+	if errors.Is(err, metadata.ErrUnavailable) {
+		return nil
+	}
+	return err
+}
+
 // Propose implements replica.Peers.
 func (c *Client) Propose(ctx context.Context, address string, p replica.Proposal) (replica.Proposed, error) {
 	if len(p.Commands) > journal.MaxBody {

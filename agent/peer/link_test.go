@@ -210,6 +210,29 @@ func TestADeadConnectionIsReplacedAfterOneTimeout(t *testing.T) {
 	c.mu.Unlock()
 }
 
+func TestWhoCanBeReached(t *testing.T) {
+	c := newTestClient(t, quick())
+	if err := c.Reach(t.Context(), start(t, answering())); err != nil {
+		t.Error(err)
+	}
+	if err := c.Reach(t.Context(), listen(t, quick(), "127.0.0.1:0", nil).Addr()); err != nil {
+		t.Errorf("one that does not serve yet: %v", err)
+	}
+	if err := c.Reach(t.Context(), freePort(t)); !errors.Is(err, replica.ErrRefused) {
+		t.Error(err)
+	}
+	p := newProxy(t, start(t, answering()))
+	if err := c.Reach(t.Context(), p.Addr().String()); err != nil {
+		t.Error(err)
+	}
+	p.freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := c.Reach(ctx, p.Addr().String()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
 func TestAConnectionThatIsAliveOutlivesASlowCall(t *testing.T) {
 	h, began := answering(), make(chan struct{})
 	h.Replica.(*fakeReplica).propose = func(ctx context.Context, _ replica.Proposal) (replica.Proposed, error) {

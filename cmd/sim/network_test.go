@@ -371,6 +371,10 @@ func (n wires) Chunk(ctx context.Context, address, key string, size, off, length
 	return io.NopCloser(bytes.NewReader(data)), err
 }
 
+// Reach implements api.Forwarder. A member that waits for one that was cut off waits here until the cable is mended: all of them would be told
+// at once, and the order in which they go on would not be the seed's.
+func (n wires) Reach(context.Context, string) error { return nil }
+
 // Forward implements api.Forwarder.
 func (n wires) Forward(ctx context.Context, address string, r wire.Request, body []byte) ([]byte, error) {
 	r.ForwardedBy = n.l.name
