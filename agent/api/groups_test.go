@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/leat-stream/leat/agent/batch"
+	"github.com/leat-stream/leat/agent/topics"
+	"github.com/leat-stream/leat/metadata"
+	"github.com/leat-stream/leat/metadata/state"
 )
 
 func join(version int16, group, member string) *kmsg.JoinGroupRequest {
@@ -164,10 +168,68 @@ func TestOffsetFetch(t *testing.T) {
 	if all := many(8, kmsg.OffsetFetchRequestGroup{Group: "g", MemberEpoch: -1}); !strings.Contains(all, "t-1=7/3") || !strings.Contains(all, "u-0=7") {
 		t.Error(all)
 	}
-	for version, topics := range map[int16]int{1: 0, 2: 2, 7: 2} { // null asks for all, but in version 1
+	for version, want := range map[int16]int{1: 0, 2: 2, 7: 2} { // null asks for all, but in version 1
 		req := edited(kmsg.NewPtrOffsetFetchRequest(), func(r *kmsg.OffsetFetchRequest) { r.Version, r.Group = version, "g" })
-		if got := s.ask(req).(*kmsg.OffsetFetchResponse); len(got.Topics) != topics || got.ErrorCode != 0 {
+		if got := s.ask(req).(*kmsg.OffsetFetchResponse); len(got.Topics) != want || got.ErrorCode != 0 {
 			t.Errorf("v%d: %+v", version, got)
+		}
+	}
+}
+
+// cutOff is a session whose replica knows nothing, and cannot find out more.
+type cutOff struct{ topics.Session }
+
+func (cutOff) Ask(_ context.Context, f metadata.Freshness, read func(state.Reader)) error {
+	if f.IsFresh() {
+		return metadata.ErrUnavailable
+	}
+	read(state.New().Reader())
+	return nil
+}
+
+// TestNoAgentThatIsCutOffSaysThatNothingWasCommitted: a topic that an agent does not know, and cannot look up freshly, is perhaps one for
+// which there are offsets (R7; seed 911 of the simulation).
+func TestNoAgentThatIsCutOffSaysThatNothingWasCommitted(t *testing.T) {
+	w := newWorld(t)
+	up := w.agent(metadata.Identity{Session: state.UUID{1}, NodeID: -1, Agent: "up"}, nil)
+	id := up.create("t", 1)
+	up.table([]ask{{"commit", commitOne(9, "g", "t", 0), "ok"}})
+	behind := w.agent(metadata.Identity{Session: state.UUID{2}, NodeID: -1, Agent: "behind"}, func(d *Deps) {
+		var err error
+		d.Catalog, err = topics.New(topics.Default(), cutOff{d.Session})
+		must(t, err)
+	})
+	for version := int16(1); version <= 10; version++ {
+		req := edited(kmsg.NewPtrOffsetFetchRequest(), func(r *kmsg.OffsetFetchRequest) {
+			r.Version, r.Group = version, "g"
+			r.Topics = []kmsg.OffsetFetchRequestTopic{{Topic: "t", Partitions: []int32{0}}}
+			r.Groups = []kmsg.OffsetFetchRequestGroup{{Group: "g", MemberEpoch: -1, Topics: []kmsg.OffsetFetchRequestGroupTopic{
+				{Topic: "t", TopicID: id, Partitions: []int32{0}},
+			}}}
+		})
+		for _, c := range []struct {
+			who      *server
+			want     string
+			tellsAll bool
+		}{{up, "ok", true}, {behind, "NOT_COORDINATOR", version == 1}} {
+			resp := c.who.ask(req).(*kmsg.OffsetFetchResponse)
+			got, partitions := resp.ErrorCode, 0
+			for _, g := range resp.Groups {
+				got = g.ErrorCode
+				for _, topic := range g.Topics {
+					partitions += len(topic.Partitions)
+				}
+			}
+			for _, topic := range resp.Topics {
+				for _, p := range topic.Partitions {
+					if partitions++; version == 1 { // which has no other place for an error
+						got = p.ErrorCode
+					}
+				}
+			}
+			if errorName(got) != c.want || (partitions == 1) != c.tellsAll {
+				t.Errorf("version %d: %s with %d partitions, want %s", version, errorName(got), partitions, c.want)
+			}
 		}
 	}
 }
