@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,11 +15,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/leat-stream/leat/cmd/agentproc"
+	"github.com/leat-stream/leat/localstack/proc"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 )
 
@@ -85,14 +86,9 @@ func (c *cluster) start(t *testing.T, agents ...*member) {
 		}
 	}
 	for _, m := range agents {
-		await(t, m.name, func(ctx context.Context) error {
-			select {
-			case <-m.exited:
-				t.Fatalf("%s ended before it was ready", m.name)
-			default:
-			}
-			return answers("http://" + m.web + "/readyz")(ctx)
-		})
+		if err := m.process.Await(t.Context(), patience, proc.Answers("http://"+m.web+"/readyz")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c.balancer.await(t, "UP", agents...)
 }
@@ -125,48 +121,36 @@ type member struct {
 	name, kafka, web string
 	args             []string
 	log              *tail
-	cmd              *exec.Cmd
-	exited           chan struct{} // closed when the process has ended
+	process          *proc.Process // nil until it was launched
 }
 
-func (m *member) launch(binary string, env []string) error {
-	m.cmd, m.exited = exec.Command(binary, m.args...), make(chan struct{})
-	m.cmd.Env = append(os.Environ(), env...)
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
-		return err
-	}
-	go func(cmd *exec.Cmd, exited chan struct{}) { // ends with the process, which the test's end kills
-		_ = cmd.Wait()
-		close(exited)
-	}(m.cmd, m.exited)
-	return nil
+func (m *member) launch(binary string, env []string) (err error) {
+	cmd := exec.Command(binary, m.args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	m.process, err = proc.Start(m.name, cmd)
+	return err
 }
 
 // kill ends the process as a power cut would.
 func (m *member) kill() {
-	if m.cmd == nil || m.cmd.Process == nil {
-		return
+	if m.process != nil {
+		m.process.Kill()
 	}
-	_ = m.cmd.Process.Kill() // fails if it has ended, which is what is wanted
-	<-m.exited
 }
 
 // drain tells the process to stop and waits for its end. An agent that could not close its session in time, on a machine that is too
 // busy, says so by its exit code; clients must not notice that either.
 func (m *member) drain(t *testing.T) {
 	t.Helper()
-	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if !m.process.Running() {
+		t.Fatalf("%s ended by itself: %s", m.name, m.log)
+	}
+	switch err := m.process.Stop(patience); {
+	case errors.Is(err, proc.ErrKilled):
 		t.Fatal(err)
-	}
-	select {
-	case <-m.exited:
-	case <-time.After(patience):
-		t.Fatalf("%s did not end after SIGTERM", m.name)
-	}
-	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Logf("%s ended with %d after SIGTERM: %s", m.name, code, m.log)
+	case err != nil:
+		t.Logf("after SIGTERM: %v: %s", err, m.log)
 	}
 }
 
@@ -230,11 +214,9 @@ func (c *cluster) balance(t *testing.T, n int, args ...string) []*member {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	haproxy, err := exec.LookPath("haproxy")
+	haproxy, err := proc.Installed("haproxy")
 	if err != nil {
-		if haproxy, err = exec.LookPath("/usr/sbin/haproxy"); err != nil {
-			t.Fatalf("HAProxy is missing, cmd/interop/setup brings it: %v", err)
-		}
+		t.Fatalf("HAProxy is missing, cmd/interop/setup brings it: %v", err)
 	}
 	spawn(t, nil, haproxy, "-db", "-f", file)
 	return agents
@@ -332,16 +314,12 @@ func (o *tail) String() string {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
+	await(t, what, func(context.Context) error {
+		if !holds() {
+			return errors.New("it does not hold")
 		}
-	}
+		return nil
+	})
 }
 
 // seconds prints a duration for a figure.

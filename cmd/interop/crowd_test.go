@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/leat-stream/leat/cmd/interop/javatools"
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // What each library of a crowd does: an idempotent producer and a group, on a topic of its own.
@@ -192,7 +192,7 @@ func (c *crowd) librdkafka(t *testing.T, addr string, h *history) {
 	python := filepath.Join(moduleRoot(t), ".tools", "venv", "bin", "python")
 	for role, n := range map[string]int{"produce": crowdRate, "consume": crowdMembers} {
 		cmd := exec.Command(python, "crowd.py", role, addr, h.topic, h.group, strconv.Itoa(n))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		proc.DieWithParent(cmd)
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)

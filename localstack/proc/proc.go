@@ -73,15 +73,18 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// ErrKilled is wrapped by Stop when a process did not heed SIGTERM in time.
+var ErrKilled = errors.New("it had to be killed")
+
 // Stop sends SIGTERM, waits for the end of the process, and kills it if it takes longer than it may. A process that had to be
-// killed, or did not exit with 0, is an error. It may be called again.
+// killed (ErrKilled), or did not exit with 0, is an error. It may be called again.
 func (p *Process) Stop(patience time.Duration) error {
 	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(patience):
 		p.Kill()
-		return fmt.Errorf("%s did not end within %s and had to be killed", p.name, patience)
+		return fmt.Errorf("%s did not end within %s: %w", p.name, patience, ErrKilled)
 	}
 	if p.err != nil {
 		return fmt.Errorf("%s: %w", p.name, p.err)

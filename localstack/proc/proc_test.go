@@ -111,7 +111,7 @@ func TestStopAsksFirstAndKillsThen(t *testing.T) {
 	}
 	p = start(t, "stays")
 	up(t, p)
-	if err := p.Stop(time.Millisecond); err == nil || !strings.Contains(err.Error(), "killed") {
+	if err := p.Stop(time.Millisecond); !errors.Is(err, ErrKilled) {
 		t.Errorf("a process that does not heed SIGTERM: %v", err)
 	}
 	if p.Running() {

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // Tool is the main class of one of Apache Kafka's programs.
@@ -54,7 +56,7 @@ func Find() (*Kit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	root, err := ModuleRoot()
+	root, err := proc.Root()
 	if err != nil {
 		return nil, err
 	}
@@ -65,32 +67,17 @@ func Find() (*Kit, error) {
 	return &Kit{java: java, libs: libs}, nil
 }
 
-// ModuleRoot returns the nearest folder at or above the working directory that holds a go.mod.
-func ModuleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod at or above the working directory")
-		}
-		dir = parent
-	}
-}
-
 // Output is what a finished tool wrote.
 type Output struct {
 	Stdout string
 	Stderr string
 }
 
+// stopTimeout is how long a program may take to end after SIGTERM before it is killed.
+const stopTimeout = 10 * time.Second
+
 // Command prepares tool with args and a heap of at most heapMiB. The process is told to end with SIGTERM when ctx is
-// done, is killed 10 s later, and dies with this process, whatever becomes of it.
+// done, is killed after stopTimeout, and dies with this process, whatever becomes of it.
 func (k *Kit) Command(ctx context.Context, heapMiB int, tool Tool, args ...string) *exec.Cmd {
 	jvm := []string{
 		fmt.Sprintf("-Xmx%dm", heapMiB),
@@ -103,8 +90,8 @@ func (k *Kit) Command(ctx context.Context, heapMiB int, tool Tool, args ...strin
 	}
 	cmd := exec.CommandContext(ctx, k.java, append(jvm, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = stopTimeout
+	proc.DieWithParent(cmd)
 	return cmd
 }
 

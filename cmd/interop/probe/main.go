@@ -58,17 +58,12 @@ func run(addr, only string) error {
 		if err != nil {
 			return err
 		}
-		dir, err := os.MkdirTemp("", "leat-probe-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		broker, err := kit.StartBroker(dir, nil)
+		broker, err := kit.StartBroker(nil)
 		if err != nil {
 			return err
 		}
 		defer broker.Stop()
-		addr = broker.Addr()
+		addr = broker.Addr
 	}
 	for _, s := range sections {
 		if only != "" && !strings.Contains(","+only+",", ","+s.name+",") {

@@ -32,6 +32,7 @@ import (
 
 	"github.com/leat-stream/leat/cmd/interop/javatools"
 	"github.com/leat-stream/leat/cmd/interop/rawconn"
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 func main() {
@@ -42,7 +43,7 @@ func main() {
 }
 
 func run() error {
-	root, err := javatools.ModuleRoot()
+	root, err := proc.Root()
 	if err != nil {
 		return err
 	}
@@ -50,17 +51,12 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "leat-record-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	broker, err := kit.StartBroker(dir, nil)
+	broker, err := kit.StartBroker(nil)
 	if err != nil {
 		return err
 	}
 	defer broker.Stop()
-	conn, err := rawconn.Dial(broker.Addr(), "leat-record")
+	conn, err := rawconn.Dial(broker.Addr, "leat-record")
 	if err != nil {
 		return err
 	}
@@ -68,7 +64,7 @@ func run() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	byKey, err := names(ctx, kit, broker.Addr())
+	byKey, err := names(ctx, kit, broker.Addr)
 	if err != nil {
 		return err
 	}
@@ -84,7 +80,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	scrub(&node, dir)
+	scrub(&node, broker.Dir)
 	return errors.Join(
 		write(root, "agent/api/versions/kafka-4.3.json", versions),
 		write(root, "agent/topicconfig/kafka-4.3-topic.json", topic),

@@ -122,5 +122,8 @@ func (s *Server) Setenv() error {
 	return nil
 }
 
+// Output is the last that the server printed.
+func (s *Server) Output() string { return s.process.String() }
+
 // PID is the server's process.
 func (s *Server) PID() int { return s.process.PID() }

@@ -16,7 +16,12 @@ func Start(t testing.TB) *minioproc.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() {
+		server.Stop()
+		if said := server.Output(); t.Failed() && said != "" {
+			t.Logf("MinIO said at last: %s", said)
+		}
+	})
 	for _, setting := range server.Env() {
 		name, value, _ := strings.Cut(setting, "=")
 		t.Setenv(name, value)
