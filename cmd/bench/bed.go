@@ -40,10 +40,10 @@ func lay(ctx context.Context, leat, store string) (b *bed, err error) {
 	b.options.Store = "file://" + filepath.Join(b.dir, "bucket")
 	if store == minioStore {
 		if b.minio, err = minioproc.Start(ctx, filepath.Join(b.dir, "minio"), minioproc.Options{OwnGroup: true}); err != nil {
-			return nil, err
+			return b, err
 		}
 		if err = b.minio.Setenv(); err != nil { // for the driver in this process, and for the agent
-			return nil, err
+			return b, err
 		}
 		b.options.Store = b.minio.S3URL("bench")
 	}

@@ -6,12 +6,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/agentproc"
 )
 
 // plan says how long to measure.
@@ -22,25 +23,15 @@ type plan struct {
 }
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("bench: ")
 	var p plan
-	flag.StringVar(&p.leat, "leat", "bin/leat", "`file` of the leat binary")
 	flag.IntVar(&p.rounds, "rounds", 3, "rounds, of which the table has the medians")
 	flag.DurationVar(&p.length, "length", 3*time.Second, "how long each load lasts")
-	limit := flag.Duration("timeout", 15*time.Minute, "give up after this long")
-	flag.Parse()
-	if p.rounds < 1 || p.length <= 0 {
-		log.Fatal("-rounds and -length must be positive")
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, *limit)
-	err := run(ctx, p)
-	cancel()
-	stop()
-	if err != nil {
-		log.Fatal(err)
-	}
+	agentproc.Main("bench", 15*time.Minute, func(ctx context.Context, leat string) error {
+		if p.leat = leat; p.rounds < 1 || p.length <= 0 {
+			return errors.New("-rounds and -length must be positive")
+		}
+		return run(ctx, p)
+	})
 }
 
 // run measures on each store in turn, so that what else happens on the machine meets all of them.

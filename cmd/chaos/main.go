@@ -8,14 +8,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"log"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/leat-stream/leat/cmd/agentproc"
 )
 
 // The journals that agents may be run with.
@@ -40,10 +40,7 @@ type plan struct {
 }
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("chaos: ")
 	p := plan{only: map[string]bool{}, calm: 20 * time.Second}
-	flag.StringVar(&p.leat, "leat", "bin/leat", "`file` of the leat binary")
 	flag.Uint64Var(&p.seed, "seed", 1, "of the faults")
 	flag.DurationVar(&p.duration, "duration", time.Minute, "how long faults happen; getting ready and judging come on top")
 	flag.StringVar(&p.journal, "journal", bucketJournal, "bucket or etcd")
@@ -53,8 +50,15 @@ func main() {
 	flag.BoolVar(&p.keep, "keep", false, "keep logs and data also if all is well")
 	flag.DurationVar(&p.quiet, "quiet", 5*time.Second, "longest pause between faults")
 	only := flag.String("only", "", "kinds of faults, separated by commas (default: all); ? lists them")
-	flag.Parse()
-	for name := range strings.SplitSeq(*only, ",") {
+	agentproc.Main("chaos", 0, func(ctx context.Context, leat string) error {
+		p.leat = leat
+		return p.torment(ctx, *only)
+	})
+}
+
+// torment runs the plan with the faults of these names, and prints what came out.
+func (p plan) torment(ctx context.Context, only string) error {
+	for name := range strings.SplitSeq(only, ",") {
 		if name = strings.TrimSpace(name); name != "" {
 			p.only[name] = true
 		}
@@ -63,23 +67,22 @@ func main() {
 		for _, k := range kinds {
 			fmt.Println(k.name)
 		}
-		return
+		return nil
 	}
 	if p.agents < 1 || p.duration <= 0 || p.quiet <= 0 || (p.journal != bucketJournal && p.journal != etcdJournal) {
-		log.Fatal("-agents, -duration and -quiet must be positive, -journal is bucket or etcd")
+		return errors.New("-agents, -duration and -quiet must be positive, -journal is bucket or etcd")
 	}
 	draw, err := newDrawing(p)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	r, err := run(ctx, p, draw.next)
-	stop()
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	r.print(os.Stdout)
 	if !r.passed() {
-		os.Exit(1)
+		return errors.New("promises were broken")
 	}
+	return nil
 }

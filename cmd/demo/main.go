@@ -8,11 +8,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"log"
+	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -27,24 +25,14 @@ import (
 const partitions = 4
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("demo: ")
-	leat := flag.String("leat", "bin/leat", "`file` of the leat binary")
 	size := flag.String("corpus", "120MB", "`size` of the text, at least; all of it goes through each codec")
-	limit := flag.Duration("timeout", 10*time.Minute, "give up after this long")
-	flag.Parse()
-	want, err := humanize.ParseBytes(*size)
-	if err != nil {
-		log.Fatalf("-corpus: %v", err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, *limit)
-	err = run(ctx, *leat, int64(want))
-	cancel()
-	stop()
-	if err != nil {
-		log.Fatal(err)
-	}
+	agentproc.Main("demo", 10*time.Minute, func(ctx context.Context, leat string) error {
+		want, err := humanize.ParseBytes(*size)
+		if err != nil {
+			return fmt.Errorf("-corpus: %w", err)
+		}
+		return run(ctx, leat, int64(want))
+	})
 }
 
 // run does all in a temporary folder and leaves nothing.

@@ -11,10 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/leat-stream/leat/cmd/agentproc"
@@ -25,22 +23,16 @@ import (
 const settle = 500 * time.Millisecond
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var o options
-	flag.StringVar(&o.leat, "leat", "bin/leat", "`file` of the leat binary")
 	flag.StringVar(&o.data, "data", "data/dev", "`folder` of everything that is stored")
 	flag.StringVar(&o.address, "listen", "127.0.0.1:9092", "`address` for Kafka clients")
 	flag.StringVar(&o.http, "http", "127.0.0.1:9644", "`address` of metrics and health")
 	flag.BoolVar(&o.minio, "minio", false, "keep the bucket in a MinIO instead of a folder")
 	flag.BoolVar(&o.watch, "watch", false, "build and start anew when a Go file changes")
-	flag.Parse()
-	o.args = flag.Args()
-	err := o.run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "dev:", err)
-		os.Exit(1)
-	}
+	agentproc.Main("dev", 0, func(ctx context.Context, leat string) error {
+		o.leat, o.args = leat, flag.Args()
+		return o.run(ctx)
+	})
 }
 
 // options are the command line.

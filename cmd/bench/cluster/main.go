@@ -14,13 +14,12 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/leat-stream/leat/cmd/agentproc"
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 	"github.com/leat-stream/leat/objectstore/storetest/minioproc"
 )
@@ -33,25 +32,15 @@ type plan struct {
 }
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("cluster: ")
 	var p plan
-	flag.StringVar(&p.leat, "leat", "bin/leat", "`file` of the leat binary")
 	flag.IntVar(&p.rounds, "rounds", 5, "recoveries of each kind, of which the table has median and maximum")
 	flag.DurationVar(&p.length, "length", 5*time.Second, "how long each load of commits lasts")
-	limit := flag.Duration("timeout", 20*time.Minute, "give up after this long")
-	flag.Parse()
-	if p.rounds < 1 || p.length <= 0 {
-		log.Fatal("-rounds and -length must be positive")
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, *limit)
-	err := run(ctx, p)
-	cancel()
-	stop()
-	if err != nil {
-		log.Fatal(err)
-	}
+	agentproc.Main("cluster", 20*time.Minute, func(ctx context.Context, leat string) error {
+		if p.leat = leat; p.rounds < 1 || p.length <= 0 {
+			return errors.New("-rounds and -length must be positive")
+		}
+		return run(ctx, p)
+	})
 }
 
 // bed is what agents stand on.
