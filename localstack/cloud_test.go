@@ -5,14 +5,13 @@ package localstack
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 const (
@@ -50,11 +51,9 @@ func TestMain(m *testing.M) {
 
 // cloud is a LocalStack of the test's own.
 type cloud struct {
-	url    string
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended
-	log    string        // file
-	sts    *sts.Client
+	url     string
+	process *proc.Process
+	sts     *sts.Client
 }
 
 // newCloud runs localstack/up without a container and waits until its bucket and role are there. Whatever it asks of the internet is
@@ -66,27 +65,20 @@ func newCloud(t *testing.T) *cloud {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	t.Cleanup(outside.Close)
-	address, dir := freeAddress(t), t.TempDir()
-	_, port, _ := net.SplitHostPort(address)
-	c := &cloud{url: "http://" + address, exited: make(chan struct{}), log: filepath.Join(dir, "log")}
-	log, err := os.Create(c.log)
+	address, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
-	c.cmd = exec.Command("./up", "--python")
-	c.cmd.Env = append(os.Environ(), "PORT="+port, "LEAT_BUCKET="+bucket, "LEAT_PREFIX="+prefix, "LOCALSTACK_DIR="+filepath.Join(dir, "files"),
+	_, port, _ := net.SplitHostPort(address)
+	c := &cloud{url: "http://" + address}
+	cmd := exec.Command("./up", "--python")
+	cmd.Env = append(os.Environ(), "PORT="+port, "LEAT_BUCKET="+bucket, "LEAT_PREFIX="+prefix, "LOCALSTACK_DIR="+t.TempDir(),
 		"HTTP_PROXY="+outside.URL, "HTTPS_PROXY="+outside.URL, "http_proxy="+outside.URL, "https_proxy="+outside.URL,
 		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
-	c.cmd.Stdout, c.cmd.Stderr = log, log
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := c.cmd.Start(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if c.process, err = proc.Start("LocalStack", cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends with the process, which the cleanup below ends
-		_ = c.cmd.Wait()
-		close(c.exited)
-	}()
 	t.Cleanup(func() { c.stop(t) })
 	c.sts = sts.New(sts.Options{
 		Region: region, BaseEndpoint: &c.url,
@@ -94,34 +86,27 @@ func newCloud(t *testing.T) *cloud {
 			return aws.Credentials{AccessKeyID: rootKey, SecretAccessKey: rootKey}, nil
 		}),
 	})
-	eventually(t, "LocalStack has made bucket and role", func() bool { return c.initialised(t) })
-	return c
-}
-
-// initialised asks LocalStack how its init hook did.
-func (c *cloud) initialised(t *testing.T) bool {
-	t.Helper()
-	select {
-	case <-c.exited:
-		t.Fatal("LocalStack ended before it was ready")
-	default:
-	}
-	response, err := http.Get(c.url + "/_localstack/init/ready")
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
 	var state struct {
 		Completed bool
 		Scripts   []struct{ Name, State string }
 	}
-	if err := json.NewDecoder(response.Body).Decode(&state); err != nil || !state.Completed {
-		return false
+	err = c.process.Await(t.Context(), patience, func(ctx context.Context) error { // its init hook makes bucket and role
+		text, err := proc.Get(ctx, c.url+"/_localstack/init/ready")
+		if err == nil {
+			err = json.Unmarshal(text, &state)
+		}
+		if err == nil && !state.Completed {
+			err = errors.New("its init hook is not done")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if len(state.Scripts) != 1 || state.Scripts[0].State != "SUCCESSFUL" {
 		t.Fatalf("init: %+v", state)
 	}
-	return true
+	return c
 }
 
 // stopPatience is how long LocalStack may take to end by itself. It sometimes hangs in its own shutdown, and it keeps nothing.
@@ -129,20 +114,16 @@ const stopPatience = 10 * time.Second
 
 // stop ends LocalStack as Ctrl-C does, or by force, and sees that nothing of it is left.
 func (c *cloud) stop(t *testing.T) {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-	group := -c.cmd.Process.Pid
-	select {
-	case <-c.exited:
-	case <-time.After(stopPatience):
+	err := c.process.Stop(stopPatience)
+	group := -c.process.PID()
+	if syscall.Kill(group, 0) == nil {
 		_ = syscall.Kill(group, syscall.SIGKILL)
-		<-c.exited
+		if !errors.Is(err, proc.ErrKilled) {
+			t.Error("LocalStack left processes")
+		}
 	}
-	if err := syscall.Kill(group, 0); err == nil {
-		_ = syscall.Kill(group, syscall.SIGKILL)
-		t.Error("LocalStack left processes")
-	}
-	if text, err := os.ReadFile(c.log); t.Failed() && err == nil {
-		t.Logf("LocalStack said at last:\n%s", text[max(0, len(text)-4000):])
+	if t.Failed() {
+		t.Logf("LocalStack said at last:\n%s", c.process)
 	}
 }
 
@@ -230,31 +211,16 @@ func credentialsFile(t *testing.T, file string, keys aws.Credentials) {
 	}
 }
 
-// freeAddress answers a loopback address that nobody listened on a moment ago, below the ports of outgoing connections.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for port := 12_000 + os.Getpid()%9_000; port < 32_000; port += 7 {
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			_ = l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
+	err := proc.Await(t.Context(), patience, func(context.Context) error {
+		if !holds() {
+			return errors.New("it does not hold")
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }

@@ -6,11 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"math"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,6 +25,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/leat-stream/leat/cmd/agentproc"
+	"github.com/leat-stream/leat/localstack/proc"
 	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
 )
 
@@ -252,47 +250,34 @@ func startPrometheus(t *testing.T, agents []*agentproc.Agent) *server {
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	_ = l.Close()
 	cmd := exec.Command(binary, "--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address, "--log.level", "warn")
-	log := &testLog{t: t}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	process, err := proc.Start("Prometheus", cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
+		if err := process.Stop(patience); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("Prometheus said at last:\n%s", process)
+		}
 	})
 	p := &server{url: "http://" + address}
-	eventually(t, func() string { return "Prometheus is not ready" }, func() bool {
-		_, err := p.get("/-/ready")
-		return err == nil
-	})
+	if err := process.Await(t.Context(), patience, proc.Answers(p.url+"/-/ready")); err != nil {
+		t.Fatal(err)
+	}
 	return p
-}
-
-func (p *server) get(path string) ([]byte, error) {
-	resp, err := http.Get(p.url + path)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, body)
-	}
-	return body, err
 }
 
 // query answers the values by labels.
 func (p *server) query(t *testing.T, query string) map[string]float64 {
 	t.Helper()
-	body, err := p.get("/api/v1/query?query=" + url.QueryEscape(query))
+	body, err := proc.Get(t.Context(), p.url+"/api/v1/query?query="+url.QueryEscape(query))
 	if err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
@@ -333,14 +318,9 @@ func (p *server) has(t *testing.T, query string) bool {
 // healthyRules fails the test if a rule cannot be evaluated.
 func (p *server) healthyRules(t *testing.T) {
 	t.Helper()
-	eventually(t, func() string {
-		body, _ := p.get("/api/v1/rules")
-		return fmt.Sprintf("not all rules are in order: %s", body)
-	}, func() bool {
-		body, err := p.get("/api/v1/rules")
-		if err != nil {
-			return false
-		}
+	var body []byte
+	eventually(t, func() string { return fmt.Sprintf("not all rules are in order: %s", body) }, func() bool {
+		body, _ = proc.Get(t.Context(), p.url+"/api/v1/rules")
 		return strings.Count(string(body), `"health":"ok"`) == len(readRules(t))
 	})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // Patience is how long a program may take to be ready on a machine that does a hundred other things; most take less than a second.
-const Patience = time.Minute
+const Patience = 3 * time.Minute
 
 // Process is a program that was started. Its fields are set before Start returns, but for err. It is safe for concurrent use.
 type Process struct {
