@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,12 +52,7 @@ func TestAnAgentTakenForDeadBeginsAnewWhereItWas(t *testing.T) {
 	ended := make(chan error, 2)
 	go func() { ended <- judge.Run(ctx) }() // both end with stop
 	cfg := onFolder(root)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.HTTP = free.Addr().String()
-	free.Close()
+	cfg.HTTP = freeAddress(t)
 	go func() { ended <- Live(ctx, cfg, log) }()
 	defer func() {
 		stop()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/leat-stream/leat/agent/wire"
+	"github.com/leat-stream/leat/localstack/proc"
 	"github.com/leat-stream/leat/metadata/journal"
 	"github.com/leat-stream/leat/metadata/journal/mem"
 )
@@ -157,12 +158,11 @@ func TestAnAgentIsAliveWhileItStarts(t *testing.T) {
 // freeAddress is a port that nobody listens on at the moment.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // TestAPeerAddressThatIsNotUsedIsTold: with a journal for one agent.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/leat-stream/leat/agent/peer/peerpb"
+	"github.com/leat-stream/leat/localstack/proc"
 	"github.com/leat-stream/leat/metadata"
 	"github.com/leat-stream/leat/metadata/replica"
 )
@@ -25,12 +26,11 @@ func answering() Handlers {
 // freePort answers an address where nothing listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func TestRefusedAndSilentAreToldApart(t *testing.T) {

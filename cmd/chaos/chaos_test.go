@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -180,23 +181,27 @@ func TestFalseErrorsAreNeverForgiven(t *testing.T) {
 }
 
 func TestStandstillIsPutDownToTheFaultsAround(t *testing.T) {
-	n := newNotebook(io.Discard)
-	f := fault{kind: &kind{name: "kill"}}
-	early := time.Now()
-	n.last = n.last.Add(-time.Minute)
-	n.ack(history.Place{}, early.Add(-time.Hour)) // a minute before any fault
-	n.begins(f)
-	n.last = n.last.Add(-20 * time.Second)
-	n.ends(f, nil)
-	n.ack(history.Place{}, early.Add(-10*time.Second)) // 20 seconds across the fault
-	n.last = n.last.Add(-30 * time.Second)
-	n.ack(history.Place{}, time.Now()) // 30 seconds after it
-	if wait := n.waits["kill"].Round(time.Second); wait != 10*time.Second || n.slowest.Round(time.Second) != time.Hour {
-		t.Errorf("a record waited %s around the kill, %s at most", wait, n.slowest)
-	}
-	if got := n.worst["kill"].Round(time.Second); got != 20*time.Second || n.longest.Round(time.Second) != time.Minute {
-		t.Errorf("%s around the kill, %s at most", got, n.longest)
-	}
+	synctest.Test(t, func(t *testing.T) { // in which no more time passes than is said
+		n := newNotebook(io.Discard)
+		f := fault{kind: &kind{name: "kill"}}
+		early := time.Now()
+		n.last = n.last.Add(-time.Minute)
+		n.ack(history.Place{}, early.Add(-time.Hour)) // a minute before any fault
+		n.begins(f)
+		time.Sleep(time.Millisecond)
+		n.last = n.last.Add(-20 * time.Second)
+		n.ends(f, nil)
+		time.Sleep(time.Millisecond)
+		n.ack(history.Place{}, early.Add(-10*time.Second)) // 20 seconds across the fault
+		n.last = n.last.Add(-30 * time.Second)
+		n.ack(history.Place{}, time.Now()) // 30 seconds after it
+		if wait := n.waits["kill"].Round(time.Second); wait != 10*time.Second || n.slowest.Round(time.Second) != time.Hour {
+			t.Errorf("a record waited %s around the kill, %s at most", wait, n.slowest)
+		}
+		if got := n.worst["kill"].Round(time.Second); got != 20*time.Second || n.longest.Round(time.Second) != time.Minute {
+			t.Errorf("%s around the kill, %s at most", got, n.longest)
+		}
+	})
 }
 
 func TestHurdleDoesWhatItIsToldTo(t *testing.T) {
@@ -254,7 +259,7 @@ func TestHurdleDoesWhatItIsToldTo(t *testing.T) {
 }
 
 func TestToxiproxyCutsAndOpensAWay(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	toxics, err := startToxiproxy(ctx, filepath.Join(t.TempDir(), "log"))
 	if err != nil {
@@ -269,7 +274,7 @@ func TestToxiproxyCutsAndOpensAWay(t *testing.T) {
 	}
 	defer w.hurdle.close()
 	open := func() bool {
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Minute}
 		response, err := client.Get("http://" + w.address)
 		if err == nil {
 			_ = response.Body.Close()

@@ -36,16 +36,18 @@ func TestTenThousandSilentConnections(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		silent = append(silent, c)
-		if i%2 == 0 { // half of them announce a large frame and never send it
+	}
+	agent.until("all of them are open", func() bool {
+		return metric(agent.get("/metrics"), "leat_wire_connections_open") >= float64(wanted)
+	})
+	for i, c := range silent {
+		if i%2 == 0 { // half of them announce a large frame and never send it; it may be late after 30 s
 			_ = c.SetWriteDeadline(time.Now().Add(patience))
 			if _, err := c.Write([]byte{0x03, 0, 0, 0}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	agent.until("all of them are open", func() bool {
-		return metric(agent.get("/metrics"), "leat_wire_connections_open") >= float64(wanted)
-	})
 	produceOne(t, agent.addr, "in between")
 	grown := resident(t, agent) - before
 	t.Logf("%d silent connections take %d KiB in all, %d bytes each", wanted, grown>>10, grown/int64(wanted))

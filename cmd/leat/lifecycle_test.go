@@ -232,7 +232,8 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 		page := agent.get("/metrics")
 		return metric(page, "leat_produce_buffered_bytes") > 0 && metric(page, "leat_fetch_waiting") > 0
 	})
-	if took := agent.drain(); took > 4*time.Second { // far below what connections are given before they are cut off
+	// It would tell of connections that are cut off, or of records that are not stored in time.
+	if took := agent.drain(); took > 25*time.Second { // below what records would gather for
 		t.Errorf("draining took %v", took)
 	}
 	if acked.Load() != 50 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // executable is the real leat, built once for all tests.
@@ -43,8 +44,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// patience bounds every wait for something that must happen.
-const patience = 60 * time.Second
+// patience bounds every wait for something that must happen, on a machine that is as slow as may be.
+const patience = 3 * time.Minute
 
 // process is a leat that was started; it is killed at the end of the test if it still runs.
 type process struct {
@@ -214,12 +215,11 @@ func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 // freeAddress answers an address that nothing listens on, for an agent that is to come back where it was.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // bounded is the test's context with patience.

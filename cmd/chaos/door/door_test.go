@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // world is a door before an agent that sends back what it gets. Whoever connects is taken for agent 1.
@@ -25,12 +27,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := net.Listen("tcp", "127.0.0.1:0")
+	own, err := proc.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = own.Close() // the address is the door's
-	d := New(own.Addr().String(), agent.Addr().String(), func(net.Conn) int { return 1 })
+	d := New(own, agent.Addr().String(), func(net.Conn) int { return 1 })
 	w := &world{t: t, door: d, exited: make(chan struct{})}
 	w.over.Go(func() {
 		for {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -77,7 +78,7 @@ func TestSecondProcessIsRefusedAtOnce(t *testing.T) {
 	if _, err := Open(path); !errors.Is(err, journal.ErrInUse) {
 		t.Fatalf("opening it twice in one process: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20e9)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSecondProcessIsRefusedAtOnce$")
 	cmd.Env = append(os.Environ(), "LEAT_TEST_JOURNAL="+path)
