@@ -21,7 +21,9 @@ const (
 )
 
 // vigil looks at the journal now and then while this agent leads, so that a leader that only answers consumers and heartbeats, and
-// that no other agent reaches, learns that it was fenced.
+// that no other agent reaches, learns that it was fenced. Connected agents do not replace it: a leader that knows of others learns it from
+// them, or when it closes the session of one that fell silent, which is an append. But one that was alone when another agent was
+// started, and is parted from that from the beginning, knows of nobody who could be silent; it would answer consumers from an old state for good.
 type vigil struct {
 	wire.Handler
 	served atomic.Bool // a request was begun since the last look

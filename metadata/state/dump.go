@@ -7,55 +7,26 @@ import (
 
 // IsShard tells by its first bytes whether b may be a shard of an image: shards have no magic, only a format and a table.
 func IsShard(b []byte) bool {
-	info, _, err := parseShard(b, func(ShardInfo, *reader, []UUID) {})
+	info, _, err := walkShard(b, anyShard, func(ShardInfo, *reader, []UUID) error { return nil })
 	return err == nil && info.Table != 0
 }
+
+func anyShard(ShardInfo) error { return nil }
 
 // DumpShard prints the records of one shard of an image, for people.
 func DumpShard(w io.Writer, b []byte) error {
 	n := 0
-	info, topics, err := parseShard(b, func(info ShardInfo, r *reader, d []UUID) {
+	info, ids, err := walkShard(b, anyShard, func(info ShardInfo, r *reader, d []UUID) error {
 		n++
-		fmt.Fprintf(w, "  %s\n", describeRecord(info.Table, r, d))
+		_, err := fmt.Fprintf(w, "  %s\n", describeRecord(info.Table, r, d)) // of an unsound one that it is, and on to the next
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("dump shard: %w", err)
 	}
 	fmt.Fprintf(w, "shard of table %d, depth %d, number %d, changed by entry %d: %d records, %d ids\n",
-		info.Table, info.Depth, info.Number, info.Changed, n, topics)
+		info.Table, info.Depth, info.Number, info.Changed, n, ids)
 	return nil
-}
-
-// parseShard calls record for every record and answers what the shard says about itself.
-func parseShard(b []byte, record func(ShardInfo, *reader, []UUID)) (info ShardInfo, ids int, err error) {
-	if len(b) == 0 || b[0] != shardFormat {
-		return info, 0, fmt.Errorf("%w: not a shard", ErrCorrupt)
-	}
-	r := reader{b: b[1:], unknown: ErrLevel}
-	var d []UUID
-	for r.next() {
-		switch r.field {
-		case 1:
-			info.Table = Table(r.uintUpTo(255))
-		case 2:
-			info.Depth = uint8(r.uintUpTo(maxDepth))
-		case 3:
-			info.Number = uint32(r.uintUpTo(1<<32 - 1))
-		case 4:
-			info.Changed = r.uint()
-		case 5:
-			raw := r.raw()
-			for ; len(raw) >= 16; raw = raw[16:] {
-				d = append(d, UUID(raw[:16]))
-			}
-		case 6:
-			m := reader{b: r.raw(), unknown: r.unknown}
-			record(info, &m, d)
-		default:
-			r.skip()
-		}
-	}
-	return info, len(d), r.err
 }
 
 func describeRecord(t Table, r *reader, d []UUID) string {

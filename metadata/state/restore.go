@@ -47,22 +47,40 @@ func restoreUnverified(h Header, shards iter.Seq2[[]byte, error]) (*State, error
 	return s, nil
 }
 
-func (s *State) restoreShard(b []byte, missing map[ShardInfo]bool) (info ShardInfo, err error) {
+func (s *State) restoreShard(b []byte, missing map[ShardInfo]bool) (ShardInfo, error) {
+	info, _, err := walkShard(b, func(info ShardInfo) error {
+		if !missing[info] {
+			return fmt.Errorf("%w: not expected", ErrCorrupt)
+		}
+		return nil
+	}, func(info ShardInfo, r *reader, d []UUID) error {
+		s.restoreRecord(info, r, d)
+		return r.err
+	})
+	return info, err
+}
+
+// walkShard reads one shard. It calls begin with what the shard says about itself, before it believes anything else, then record
+// for each record, of which there is at least one, with the ids that the records refer to. An error of either ends it. It answers what
+// the shard says about itself, and how many ids it has. ErrCorrupt, ErrLevel.
+func walkShard(
+	b []byte, begin func(ShardInfo) error, record func(ShardInfo, *reader, []UUID) error,
+) (info ShardInfo, ids int, err error) {
 	if len(b) == 0 {
-		return info, fmt.Errorf("%w: empty", ErrCorrupt)
+		return info, 0, fmt.Errorf("%w: empty", ErrCorrupt)
 	}
 	if b[0] != shardFormat {
-		return info, fmt.Errorf("%w: format %d", ErrLevel, b[0])
+		return info, 0, fmt.Errorf("%w: format %d", ErrLevel, b[0])
 	}
 	r := reader{b: b[1:], unknown: ErrLevel}
 	var d []UUID
-	checked := false
+	begun := false
 	for r.next() {
-		if r.field > 4 && !checked {
-			if !missing[info] {
-				return info, fmt.Errorf("%w: not expected", ErrCorrupt)
+		if r.field > 4 && !begun {
+			if err := begin(info); err != nil {
+				return info, 0, err
 			}
-			checked = true
+			begun = true
 		}
 		switch r.field {
 		case 1:
@@ -74,26 +92,27 @@ func (s *State) restoreShard(b []byte, missing map[ShardInfo]bool) (info ShardIn
 		case 4:
 			info.Changed = r.uint()
 		case 5:
-			ids := r.raw()
-			if len(ids)%16 != 0 {
+			raw := r.raw()
+			if len(raw)%16 != 0 {
 				r.corrupt("dictionary")
 				break
 			}
-			for ; len(ids) > 0; ids = ids[16:] {
-				d = append(d, UUID(ids[:16]))
+			for ; len(raw) > 0; raw = raw[16:] {
+				d = append(d, UUID(raw[:16]))
 			}
 		case 6:
 			m := reader{b: r.raw(), unknown: r.unknown}
-			s.restoreRecord(info, &m, d)
-			r.err = m.err
+			if r.err == nil {
+				r.err = record(info, &m, d)
+			}
 		default:
 			r.skip()
 		}
 	}
-	if r.err == nil && !checked { // a shard is never empty
+	if r.err == nil && !begun { // a shard is never empty
 		r.corrupt("records")
 	}
-	return info, r.err
+	return info, len(d), r.err
 }
 
 // restoreRecord adds one record to its table. Whatever the record says, the state stays one that Apply and Reader can work on;
