@@ -13,12 +13,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // composition is a compose file as an engine understands it.
@@ -187,7 +188,7 @@ func TestComposeServes(t *testing.T) {
 		t.Errorf("clients are told of %+v, %v", brokers, err)
 	}
 	produce(ctx, t, client, 0, half)
-	agents["agent-a"].kill() // the one that leads, or another: clients must not care
+	agents["agent-a"].process.Kill() // the one that leads, or another: clients must not care
 	produce(ctx, t, client, half, 2*half)
 	wantRecords(ctx, t, "localhost:9092", topic, 2*half)
 	for _, name := range []string{"agent-b", "agent-c"} {
@@ -210,43 +211,25 @@ func startBalancer(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Replace(string(text), bind, "bind 127.0.0.1:9092\n", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	haproxy, err := exec.LookPath("haproxy")
+	haproxy, err := proc.Installed("haproxy")
 	if err != nil {
-		if haproxy, err = exec.LookPath("/usr/sbin/haproxy"); err != nil {
-			t.Fatalf("HAProxy is missing, cmd/image/setup brings it: %v", err)
-		}
+		t.Fatalf("HAProxy is missing, cmd/image/setup brings it: %v", err)
 	}
 	if out, err := exec.Command(haproxy, "-c", "-f", file).CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
 		t.Fatalf("haproxy -c: %v\n%s", err, out)
 	}
-	var said output
-	cmd := exec.Command(haproxy, "-db", "-f", file)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	balancer, err := proc.Start("HAProxy", exec.Command(haproxy, "-db", "-f", file))
+	if err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() { // ends with the process, which the cleanup below ends
-		_ = cmd.Wait()
-		close(exited)
-	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-		kill := time.AfterFunc(15*time.Second, func() { _ = cmd.Process.Kill() })
-		defer kill.Stop()
-		<-exited
+		_ = balancer.Stop(15 * time.Second)
 		if t.Failed() {
-			t.Logf("HAProxy said:\n%s", said.String())
+			t.Logf("HAProxy said:\n%s", balancer)
 		}
 	})
-	eventually(t, "the balancer reaches an agent", func() error {
-		select {
-		case <-exited:
-			t.Fatalf("HAProxy ended")
-		default:
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	err = balancer.Await(t.Context(), patience, func(ctx context.Context) error { // until it reaches an agent
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		client, err := kgo.NewClient(kgo.SeedBrokers("127.0.0.1:9092"))
 		if err != nil {
@@ -255,4 +238,7 @@ func startBalancer(t *testing.T) {
 		defer client.Close()
 		return client.Ping(ctx)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"debug/buildinfo"
 	"debug/elf"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/leat-stream/leat/localstack/proc"
 )
 
 // built is what the Dockerfile's first stage makes, once for all tests.
@@ -131,12 +132,10 @@ func TestBinaryIsStatic(t *testing.T) {
 
 // container is one process in the image's root folder.
 type container struct {
-	*exec.Cmd
-	root   string
-	env    []string // of processes that an engine would start in it, too
-	user   string
-	exited chan struct{} // closed when the process has ended
-	said   output
+	process *proc.Process
+	root    string
+	env     []string // of processes that an engine would start in it, too
+	user    string
 }
 
 // newContainer lays out the image in a folder, as the last stage's COPYs say, with the two files that engines add, and room for tmpfs.
@@ -158,7 +157,7 @@ func newContainer(t *testing.T, env []string) *container {
 	for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
 		copyFile(t, file, filepath.Join(root, file), 0o644)
 	}
-	return &container{root: root, env: merged(image.env(), env), user: image.only(t, "USER"), exited: make(chan struct{})}
+	return &container{root: root, env: merged(image.env(), env), user: image.only(t, "USER")}
 }
 
 // copyInto is COPY --from=build [--chown=UID:GID] FROM TO.
@@ -237,7 +236,8 @@ func (c *container) command(ctx context.Context, tmpfs string, args ...string) *
 	cmd := exec.CommandContext(ctx, "unshare", words...)
 	cmd.Dir = "/"
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, c.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	proc.DieWithParent(cmd)
 	return cmd
 }
 
@@ -248,19 +248,16 @@ func (c *container) start(t *testing.T, tmpfs string, args ...string) {
 	if args == nil {
 		args = list(t, stages[1].only(t, "CMD"))
 	}
-	c.Cmd = c.command(context.Background(), tmpfs, append(list(t, stages[1].only(t, "ENTRYPOINT")), args...)...)
-	c.Stdout, c.Stderr = &c.said, &c.said
-	if err := c.Cmd.Start(); err != nil {
+	cmd := c.command(context.Background(), tmpfs, append(list(t, stages[1].only(t, "ENTRYPOINT")), args...)...)
+	process, err := proc.Start("the container", cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends with the process, which the cleanup below ends
-		_ = c.Wait()
-		close(c.exited)
-	}()
+	c.process = process
 	t.Cleanup(func() {
-		c.kill()
+		process.Kill()
 		if t.Failed() {
-			t.Logf("%v said:\n%s", args, c.said.String())
+			t.Logf("%v said:\n%s", args, process)
 		}
 	})
 }
@@ -285,73 +282,18 @@ func (c *container) healthy(t *testing.T) error {
 // ready waits until the container is healthy.
 func (c *container) ready(t *testing.T) {
 	t.Helper()
-	eventually(t, "the container is healthy", func() error {
-		select {
-		case <-c.exited:
-			t.Fatalf("it ended: %s", c.said.String())
-		default:
-		}
-		return c.healthy(t)
-	})
+	if err := c.process.Await(t.Context(), patience, func(context.Context) error { return c.healthy(t) }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stop ends the container as an engine does, with the STOPSIGNAL (SIGTERM, as another test sees to), and wants it to have drained.
 func (c *container) stop(t *testing.T) {
 	t.Helper()
-	_ = c.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-	select {
-	case <-c.exited:
-	case <-time.After(patience):
-		t.Fatal("it does not end")
+	if err := c.process.Stop(patience); err != nil {
+		t.Fatal(err)
 	}
-	if code := c.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit code %d after SIGTERM", code)
-	}
-}
-
-func (c *container) kill() {
-	_ = c.Process.Kill() // fails only if it has ended
-	<-c.exited
 }
 
 // patience bounds every wait for something that must happen.
 const patience = 2 * time.Minute
-
-// eventually waits until a condition holds, and tells why not if it never does.
-func eventually(t *testing.T, what string, holds func() error) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := holds()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s: %v", patience, what, err)
-		}
-	}
-}
-
-// output keeps what a process prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-var _ io.Writer = (*output)(nil)
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}

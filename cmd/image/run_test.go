@@ -39,11 +39,11 @@ func TestImageServes(t *testing.T) {
 	for name, want := range map[string]string{
 		"Uid": uidOf(c.user), "Gid": uidOf(c.user), "Groups": "", "CapEff": "0000000000000000", "CapPrm": "0000000000000000", "NoNewPrivs": "1",
 	} {
-		if got := status(t, c.Process.Pid, name); got != want && !strings.HasPrefix(got, want+"\t") {
+		if got := status(t, c.process.PID(), name); got != want && !strings.HasPrefix(got, want+"\t") {
 			t.Errorf("%s of the process is %q, want %q", name, got, want)
 		}
 	}
-	if options := rootMount(t, c.Process.Pid); !strings.HasPrefix(options, "ro,") {
+	if options := rootMount(t, c.process.PID()); !strings.HasPrefix(options, "ro,") {
 		t.Errorf("its root is mounted %s", options)
 	}
 	roundTrip(t, "localhost:9092", "image", 1)
@@ -61,7 +61,7 @@ func TestImageCachesOnAVolume(t *testing.T) {
 	c.start(t, "/cache:size=128m,mode=0700,uid="+uidOf(c.user))
 	c.ready(t)
 	roundTrip(t, "localhost:9092", "cache", 1)
-	if files, err := os.ReadDir(fmt.Sprintf("/proc/%d/root/cache", c.Process.Pid)); err != nil || len(files) == 0 {
+	if files, err := os.ReadDir(fmt.Sprintf("/proc/%d/root/cache", c.process.PID())); err != nil || len(files) == 0 {
 		t.Errorf("in /cache: %v, %v", files, err)
 	}
 	c.stop(t)
@@ -70,12 +70,12 @@ func TestImageCachesOnAVolume(t *testing.T) {
 	bare := newContainer(t, env)
 	bare.start(t, "")
 	select {
-	case <-bare.exited:
+	case <-bare.process.Done():
 	case <-time.After(patience):
 		t.Fatal("it runs without a place for its cache")
 	}
-	if said := bare.said.String(); bare.ProcessState.ExitCode() != 1 || !strings.Contains(said, "/cache") || strings.Count(said, "leat: ") != 1 {
-		t.Errorf("exit code %d: %s", bare.ProcessState.ExitCode(), said)
+	if said := bare.process.String(); bare.process.ExitCode() != 1 || !strings.Contains(said, "/cache") || strings.Count(said, "leat: ") != 1 {
+		t.Errorf("exit code %d: %s", bare.process.ExitCode(), said)
 	}
 }
 
@@ -83,9 +83,9 @@ func TestImageCachesOnAVolume(t *testing.T) {
 func TestImageSaysWhatItNeeds(t *testing.T) {
 	c := newContainer(t, nil)
 	c.start(t, "")
-	<-c.exited
-	if said := c.said.String(); c.ProcessState.ExitCode() != 1 || !strings.Contains(said, "--advertise") || strings.Count(said, "\n") != 1 {
-		t.Errorf("exit code %d: %s", c.ProcessState.ExitCode(), said)
+	<-c.process.Done()
+	if said := c.process.String(); c.process.ExitCode() != 1 || !strings.Contains(said, "--advertise") || strings.Contains(said, "\n") {
+		t.Errorf("exit code %d: %s", c.process.ExitCode(), said)
 	}
 }
 

@@ -61,6 +61,14 @@ func (p *Process) Running() bool {
 	}
 }
 
+// ExitCode is what the process exited with, -1 if it runs or was killed.
+func (p *Process) ExitCode() int {
+	if p.Running() {
+		return -1
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // PID is the number of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -79,7 +79,7 @@ func TestWaitEndsWithTheProcessAndTellsItsLastWords(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "fails ended") || !strings.Contains(err.Error(), "status 3") || !strings.Contains(err.Error(), "no bucket") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if p.Running() || p.Stop(time.Hour) == nil {
+		if p.Running() || p.ExitCode() != 3 || p.Stop(time.Hour) == nil {
 			t.Errorf("%s: a process that failed passes for one that runs, or ended well", name)
 		}
 	}
@@ -111,6 +111,9 @@ func TestStopAsksFirstAndKillsThen(t *testing.T) {
 	}
 	p = start(t, "stays")
 	up(t, p)
+	if code := p.ExitCode(); code != -1 {
+		t.Errorf("it runs, and has exited with %d", code)
+	}
 	if err := p.Stop(time.Millisecond); !errors.Is(err, ErrKilled) {
 		t.Errorf("a process that does not heed SIGTERM: %v", err)
 	}
