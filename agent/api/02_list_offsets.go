@@ -9,7 +9,6 @@ import (
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/wire"
-	"github.com/leat-stream/leat/metadata/state"
 )
 
 // ListOffsets, versions 1 to 11. The special timestamps answer as a Kafka without tiered storage does.
@@ -21,9 +20,6 @@ var legalFrom = map[int64]int16{
 	fetch.Latest: 1, fetch.Earliest: 1, fetch.MaxTimestamp: 7, fetch.EarliestLocal: 8, fetch.LatestTiered: 9,
 	fetch.EarliestPendingUpload: 11,
 }
-
-// listing is where the position of one partition goes.
-type listing struct{ topic, partition int }
 
 func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListOffsetsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
@@ -41,8 +37,7 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
-	var moments []fetch.Moment
-	var slots []listing
+	var offsets positions
 	for i, t := range req.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = t.Topic
@@ -62,25 +57,19 @@ func listOffsets(ctx context.Context, s *Server, r wire.Request, req *kmsg.ListO
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.ErrorCode, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, readCode(err), -1, -1, -1
 			if err == nil {
-				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
-				moments = append(moments, fetch.Moment{TP: tp, Timestamp: p.Timestamp})
-				slots = append(slots, listing{topic: len(resp.Topics), partition: len(rt.Partitions)})
+				offsets.want(slot{len(resp.Topics), len(rt.Partitions)}, found[i].ID, p.Partition, p.Timestamp)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
-	if len(moments) == 0 {
-		return resp
-	}
-	positions, positionErrs := s.Fetcher.Positions(ctx, moments, req.IsolationLevel == 1)
-	for i, slot := range slots {
-		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
-		rp.ErrorCode, rp.Timestamp, rp.Offset = readCode(positionErrs[i]), positions[i].Timestamp, positions[i].Offset
+	offsets.read(ctx, s, req.IsolationLevel == 1, func(at slot, found fetch.Position, err error) {
+		rp := &resp.Topics[at.topic].Partitions[at.partition]
+		rp.ErrorCode, rp.Timestamp, rp.Offset = readCode(err), found.Timestamp, found.Offset
 		if rp.Offset >= 0 {
 			rp.LeaderEpoch = leaderEpoch
 		}
-	}
+	})
 	return resp
 }
 

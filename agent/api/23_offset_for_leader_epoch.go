@@ -9,7 +9,6 @@ import (
 	"github.com/leat-stream/leat/agent/fetch"
 	"github.com/leat-stream/leat/agent/topics"
 	"github.com/leat-stream/leat/agent/wire"
-	"github.com/leat-stream/leat/metadata/state"
 )
 
 // OffsetForLeaderEpoch, versions 2 to 4. The leader epoch is 0 for the life of a topic, and ends at the watermark.
@@ -26,8 +25,7 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 		}
 	}
 	found, errs := s.Catalog.Find(ctx, refs)
-	var moments []fetch.Moment
-	var slots []listing
+	var ends positions
 	for i, t := range req.Topics {
 		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		rt.Topic = t.Topic
@@ -42,24 +40,18 @@ func offsetForLeaderEpoch(ctx context.Context, s *Server, _ wire.Request, req *k
 			case p.CurrentLeaderEpoch > leaderEpoch:
 				err = kerr.UnknownLeaderEpoch
 			case p.LeaderEpoch == leaderEpoch:
-				tp := state.TopicPartition{Topic: found[i].ID, Partition: p.Partition}
-				moments = append(moments, fetch.Moment{TP: tp, Timestamp: fetch.Latest})
-				slots = append(slots, listing{topic: len(resp.Topics), partition: len(rt.Partitions)})
+				ends.want(slot{len(resp.Topics), len(rt.Partitions)}, found[i].ID, p.Partition, fetch.Latest)
 			}
 			rp.ErrorCode = readCode(err)
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
-	if len(moments) == 0 {
-		return resp
-	}
-	ends, endErrs := s.Fetcher.Positions(ctx, moments, false)
-	for i, slot := range slots {
-		rp := &resp.Topics[slot.topic].Partitions[slot.partition]
-		if rp.ErrorCode = readCode(endErrs[i]); rp.ErrorCode == 0 {
-			rp.LeaderEpoch, rp.EndOffset = leaderEpoch, ends[i].Offset
+	ends.read(ctx, s, false, func(at slot, found fetch.Position, err error) {
+		rp := &resp.Topics[at.topic].Partitions[at.partition]
+		if rp.ErrorCode = readCode(err); rp.ErrorCode == 0 {
+			rp.LeaderEpoch, rp.EndOffset = leaderEpoch, found.Offset
 		}
-	}
+	})
 	return resp
 }
