@@ -90,11 +90,11 @@ func (a *Agent) build(ctx context.Context) (err error) {
 		return err
 	}
 	a.register(reg)
-	return a.settle(ctx, reg)
+	return a.settle(ctx, reg, a.others.peers())
 }
 
-// settle opens cache and metadata, and puts the parts on them.
-func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer) error {
+// settle opens cache and metadata, and puts the parts on them. peers is how the metadata replica reaches the others; nil: this agent is alone.
+func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer, peers replica.Peers) error {
 	source, err := a.others.source(a.ground, a.log, reg)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (a *Agent) settle(ctx context.Context, reg prometheus.Registerer) error {
 	start := a.web.starting
 	start.does(startReads)
 	journal, images := start.journal(a.ground.journal), start.images(a.ground.images)
-	if a.replica, err = replica.Open(ctx, cfg, journal, images, a.others.peers(), a.log, reg); err != nil {
+	if a.replica, err = replica.Open(ctx, cfg, journal, images, peers, a.log, reg); err != nil {
 		return err
 	}
 	a.session = metadata.NewSession(a.replica, a.identity(cfg.Leader), time.Now)
