@@ -45,6 +45,8 @@ ORDER = {
     "aws_lb": service.load_balancer,
     "aws_lb_target_group": service.target_group,
     "aws_lb_listener": service.listener,
+    "aws_service_discovery_private_dns_namespace": service.namespace,
+    "aws_service_discovery_service": service.discovery,
     "aws_ecs_cluster": service.cluster,
     "aws_ecs_task_definition": service.task_definition,
     "aws_ecs_service": service.service,

@@ -113,6 +113,28 @@ def _unpair(attributes):
     return {a["Key"]: a["Value"] for a in attributes}
 
 
+def namespace(w, v):
+    request = {"Name": v["name"], "Vpc": w.real(v["vpc"]), "Description": v["description"]}
+    operation = w.servicediscovery.create_private_dns_namespace(**request)["OperationId"]
+    made = w.servicediscovery.get_operation(OperationId=operation)["Operation"]["Targets"]["NAMESPACE"]
+    got = w.servicediscovery.get_namespace(Id=made)["Namespace"]
+    same((got["Name"], got["Type"], got["Description"]), (v["name"], "DNS_PRIVATE", v["description"]), "namespace")
+    w.stands(v, id=made, arn=got["Arn"], hosted_zone=got["Properties"]["DnsProperties"]["HostedZoneId"])
+
+
+def discovery(w, v):
+    dns = v["dns_config"][0]
+    records = [{"Type": r["type"], "TTL": int(r["ttl"])} for r in dns["dns_records"]]
+    same((v["health_check_config"], v["health_check_custom_config"]), ([], []), "health checks, which would hide agents that are not well")
+    made = w.servicediscovery.create_service(
+        Name=v["name"], Description=v["description"],
+        DnsConfig={"NamespaceId": w.real(dns["namespace_id"]), "RoutingPolicy": dns["routing_policy"], "DnsRecords": records})["Service"]
+    w.stands(v, id=made["Id"], arn=made["Arn"])
+    got = w.servicediscovery.get_service(Id=made["Id"])["Service"]["DnsConfig"]
+    same((got["RoutingPolicy"], got["DnsRecords"]), ("MULTIVALUE", [{"Type": "A", "TTL": 15}]), "records")
+    w.servicediscovery.get_namespace(Id=got["NamespaceId"])
+
+
 def cluster(w, v):
     made = w.ecs.create_cluster(
         clusterName=v["name"], settings=[{"name": s["name"], "value": s["value"]} for s in v["setting"]])["cluster"]
@@ -160,6 +182,7 @@ def service(w, v):
             "targetGroupArn": w.real(target["target_group_arn"]), "containerName": target["container_name"],
             "containerPort": target["container_port"],
         }],
+        "serviceRegistries": [{"registryArn": w.real(r["registry_arn"])} for r in v["service_registries"]],
         "deploymentConfiguration": {
             "minimumHealthyPercent": v["deployment_minimum_healthy_percent"], "maximumPercent": v["deployment_maximum_percent"],
             "deploymentCircuitBreaker": {"enable": breaker["enable"], "rollback": breaker["rollback"]},
@@ -173,12 +196,15 @@ def service(w, v):
     same(got["taskDefinition"], request["taskDefinition"], "task definition")
     same(got["desiredCount"], v["desired_count"], "agents")
     same(got["loadBalancers"], request["loadBalancers"], "target group")
+    [registry] = got["serviceRegistries"]
     w.elbv2.describe_target_groups(TargetGroupArns=[request["loadBalancers"][0]["targetGroupArn"]])
     [subnet] = request["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
     zone = w.ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailabilityZone"]
     task = w.ecs.describe_task_definition(taskDefinition=request["taskDefinition"])["taskDefinition"]
     if f"--zone={zone}" not in task["containerDefinitions"][0]["command"]:
         raise AssertionError(f"agents in {zone} are told another zone")
+    registered = w.servicediscovery.get_service(Id=registry["registryArn"].rsplit("/", 1)[1])["Service"]
+    same(registered["Name"], zone, "zone in which Prometheus looks for these agents")
 
 
 def scaling_target(w, v):

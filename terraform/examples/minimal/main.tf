@@ -44,6 +44,7 @@ module "agents" {
 
   cpu                 = 512
   memory              = 1024
+  min_agents_per_zone = 1 # cheap, and not what to rely on: see module agents
   max_agents_per_zone = 1
   deletion_protection = false
   log_days            = 3

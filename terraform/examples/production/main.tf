@@ -83,6 +83,7 @@ module "agents" {
   subnets            = module.network.subnets
   client_cidrs       = var.client_cidrs
   metrics_cidrs      = var.metrics_cidrs
+  metrics_domain     = length(var.metrics_cidrs) > 0 ? "${var.name}.internal" : null
   https_egress_cidrs = [module.network.cidr]
 
   bucket_name   = module.bucket.name

@@ -28,7 +28,7 @@ variable "client_cidrs" {
 variable "metrics_cidrs" {
   type        = set(string)
   default     = []
-  description = "IPv4 ranges of Prometheus."
+  description = "IPv4 ranges of Prometheus, which then finds the agents below NAME.internal."
 }
 
 variable "bucket" {

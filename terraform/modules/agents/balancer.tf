@@ -28,17 +28,16 @@ resource "aws_lb_target_group" "this" {
   protocol    = "TCP"
   port        = local.kafka_port
 
-  # Either way an agent knows its clients' addresses. Headers would stand before the balancer's HTTP health checks too, which
-  # only a listener of PROXY protocol understands, and the one for health is none: with headers the check is a TCP connection
-  # to the Kafka port, which an agent refuses before it serves and once it has drained.
+  # Either way an agent knows its clients' addresses. Headers stand before the balancer's health checks too, so the agents' port for
+  # health is told of them (task.tf).
   preserve_client_ip = !var.proxy_protocol
   proxy_protocol_v2  = var.proxy_protocol
 
   health_check {
-    protocol            = var.proxy_protocol ? "TCP" : "HTTP"
-    port                = var.proxy_protocol ? "traffic-port" : tostring(local.http_port)
-    path                = var.proxy_protocol ? null : "/readyz"
-    matcher             = var.proxy_protocol ? null : "200"
+    protocol            = "HTTP"
+    port                = tostring(local.http_port)
+    path                = "/readyz"
+    matcher             = "200"
     interval            = 5
     timeout             = 4
     healthy_threshold   = 2

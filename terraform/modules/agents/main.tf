@@ -68,6 +68,12 @@ resource "aws_ecs_service" "zone" {
     container_name   = "leat"
     container_port   = local.kafka_port
   }
+  dynamic "service_registries" {
+    for_each = var.metrics_domain == null ? [] : [aws_service_discovery_service.metrics[each.key].arn]
+    content {
+      registry_arn = service_registries.value
+    }
+  }
   # An agent has to read the newest snapshot and the journal after it before it serves: seconds, but minutes if snapshots failed for
   # long, and one that is killed meanwhile begins anew, for ever. Three tasks that fail one after the other fit into Terraform's patience of 20 minutes.
   health_check_grace_period_seconds = 300

@@ -43,6 +43,15 @@ output "log_group" {
   value       = aws_cloudwatch_log_group.this.name
 }
 
+output "metrics" {
+  description = "With metrics_domain: the names and the port that Prometheus asks for, and the hosted zone, which may be associated with other VPCs. Null without."
+  value = var.metrics_domain == null ? null : {
+    names   = [for zone in sort(keys(var.subnets)) : "${zone}.${var.metrics_domain}"]
+    port    = local.http_port
+    zone_id = aws_service_discovery_private_dns_namespace.metrics[0].hosted_zone
+  }
+}
+
 output "store" {
   description = "The agents' --store, for `leat doctor` and `leat inspect` by whoever may read the bucket."
   value       = local.store

@@ -11,9 +11,9 @@ locals {
     "--cluster=${var.cluster}",
     "--advertise=shared=${local.bootstrap}",
     "--peer=0.0.0.0:${local.peer_port}",
-    "--http=0.0.0.0:${local.http_port}",
+    "--http=0.0.0.0:${local.http_port}${var.proxy_protocol ? "?proxy=v2" : ""}",
     "--cache-memory=${floor(var.memory / 4)}MiB",
-  ], local.disk_cache ? ["--cache-dir=${local.cache_dir}", "--cache-disk=${var.cache_disk}GiB"] : [], [for name, value in var.settings : "--${name}=${value}"])
+  ], local.disk_cache ? ["--cache-dir=${local.cache_dir}", "--cache-disk=${var.cache_disk}GiB"] : [], [for name, value in merge({ log-format = "json" }, var.settings) : "--${name}=${value}"])
 
   # Fargate's first 20 GiB cost nothing; the image lies on the same disk.
   disk = var.cache_disk + 10

@@ -67,6 +67,20 @@ variable "metrics_cidrs" {
   }
 }
 
+variable "metrics_domain" {
+  type        = string
+  default     = null
+  description = "Domain of the VPC's own, as leat.internal, made for Prometheus: ZONE.DOMAIN leads to each agent of the zone. Null: none."
+  validation {
+    condition     = var.metrics_domain == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.metrics_domain))
+    error_message = "metrics_domain must be a domain name of two parts or more in lower case."
+  }
+  validation {
+    condition     = var.metrics_domain == null || length(var.metrics_cidrs) > 0
+    error_message = "metrics_domain is of no use without metrics_cidrs: nobody reaches what it names."
+  }
+}
+
 variable "https_egress_cidrs" {
   type        = set(string)
   description = "IPv4 ranges that agents may reach on port 443 beside S3, for the image's registry and CloudWatch Logs: the VPC's range with interface endpoints, 0.0.0.0/0 with a NAT gateway."
@@ -157,7 +171,7 @@ variable "cache_disk" {
 variable "settings" {
   type        = map(string)
   default     = {}
-  description = "More settings of `leat agent` by name, as { flush-interval = \"100ms\" }."
+  description = "More settings of `leat agent` by name, as { flush-interval = \"100ms\" }. Logs are JSON unless log-format says otherwise."
   validation {
     condition = length(setintersection(keys(var.settings), [
       "store", "journal", "listen", "advertise", "peer", "http", "cluster", "name", "zone", "cache-dir", "cache-disk", "cache-memory",
@@ -168,8 +182,8 @@ variable "settings" {
 
 variable "min_agents_per_zone" {
   type        = number
-  default     = 1
-  description = "Fewest agents in each zone."
+  default     = 2
+  description = "Fewest agents in each zone. With 1, clients of a zone that loses its agent wait until the DNS sends them elsewhere."
   validation {
     condition     = var.min_agents_per_zone >= 1 && floor(var.min_agents_per_zone) == var.min_agents_per_zone
     error_message = "min_agents_per_zone must be a whole number of at least 1: clients of a zone without agents have to be sent to another."
@@ -229,7 +243,7 @@ variable "host_name" {
 variable "proxy_protocol" {
   type        = bool
   default     = false
-  description = "Learn clients' addresses from PROXY protocol headers instead of from the packets, for clients that come by PrivateLink or a transit gateway. The health check then is a TCP connection only."
+  description = "Learn clients' addresses from PROXY protocol headers instead of from the packets, for clients that come by PrivateLink or a transit gateway."
 }
 
 variable "deregistration_delay" {

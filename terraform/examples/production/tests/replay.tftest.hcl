@@ -20,6 +20,10 @@ variables {
 run "everything" {
   command = apply
   assert {
+    condition     = output.metrics.names == [for letter in ["a", "b", "c"] : "eu-central-1${letter}.leat.internal"]
+    error_message = "Prometheus is told other names"
+  }
+  assert {
     condition     = output.bootstrap == "${output.load_balancer.dns_name}:9092"
     error_message = "bootstrap is not the balancer's address"
   }

@@ -74,7 +74,7 @@ run "what_an_agent_is_told" {
     condition = jsondecode(aws_ecs_task_definition.zone["eu-central-1b"].container_definitions)[0].command == [
       "agent", "--zone=eu-central-1b", "--listen=0.0.0.0:9092?zone=eu-central-1b", "--store=s3://example-leat/team?region=eu-central-1",
       "--journal=bucket:", "--cluster=c1", "--advertise=shared=leat-0.elb.eu-central-1.amazonaws.com:9092", "--peer=0.0.0.0:9600",
-      "--http=0.0.0.0:9644", "--cache-memory=512MiB", "--cache-dir=/cache", "--cache-disk=10GiB", "--flush-interval=100ms",
+      "--http=0.0.0.0:9644", "--cache-memory=512MiB", "--cache-dir=/cache", "--cache-disk=10GiB", "--flush-interval=100ms", "--log-format=json",
     ]
     error_message = aws_ecs_task_definition.zone["eu-central-1b"].container_definitions
   }
@@ -152,8 +152,9 @@ run "leaving_matches_the_drain" {
     error_message = "the balancer cuts connections that the agent would end between two requests"
   }
   assert {
-    condition     = aws_lb_target_group.this.health_check[0].interval * aws_lb_target_group.this.health_check[0].unhealthy_threshold >= 10 && aws_lb_target_group.this.health_check[0].timeout < aws_lb_target_group.this.health_check[0].interval
-    error_message = "the balancer cuts the connections of an agent that drains because it says that it is not ready"
+    condition = [for c in aws_lb_target_group.this.health_check : [c.interval, c.timeout, c.unhealthy_threshold, c.healthy_threshold]] == [[5, 4, 2, 2]]
+    # Sooner, and the balancer cuts the connections of an agent that drains and says that it is not ready; later, and clients stay longer with a dead one.
+    error_message = "the balancer takes other than 10 s to notice, of which the README tells"
   }
   assert {
     condition     = aws_lb_target_group.this.target_health_state[0].enable_unhealthy_connection_termination
@@ -185,7 +186,7 @@ run "one_internal_balancer" {
     error_message = "the balancer forgets connections that agents and clients keep"
   }
   assert {
-    condition     = [aws_lb_target_group.this.health_check[0].protocol, aws_lb_target_group.this.health_check[0].port, aws_lb_target_group.this.health_check[0].path] == ["HTTP", "9644", "/readyz"]
+    condition     = [for c in aws_lb_target_group.this.health_check : [c.protocol, c.port, c.path, c.matcher]] == [["HTTP", "9644", "/readyz", "200"]]
     error_message = "another health check"
   }
   assert {
@@ -209,8 +210,12 @@ run "proxy_protocol_on_both_sides" {
     error_message = "agents expect no headers"
   }
   assert {
-    condition     = [aws_lb_target_group.this.health_check[0].protocol, aws_lb_target_group.this.health_check[0].port] == ["TCP", "traffic-port"]
+    condition     = alltrue([for t in aws_ecs_task_definition.zone : contains(jsondecode(t.container_definitions)[0].command, "--http=0.0.0.0:9644?proxy=v2")])
     error_message = "the health check sends a header to a port that does not expect one"
+  }
+  assert {
+    condition     = [for c in aws_lb_target_group.this.health_check : [c.protocol, c.port, c.path, c.matcher]] == [["HTTP", "9644", "/readyz", "200"]]
+    error_message = "the balancer does not ask whether agents are ready"
   }
 }
 
@@ -263,6 +268,68 @@ run "ports" {
   }
 }
 
+run "prometheus_finds_each_agent" {
+  command = apply
+  variables {
+    metrics_cidrs  = ["10.1.0.0/16"]
+    metrics_domain = "leat.internal"
+  }
+
+  assert {
+    condition     = [for n in aws_service_discovery_private_dns_namespace.metrics : [n.name, n.vpc]] == [["leat.internal", "vpc-1"]]
+    error_message = "another domain, or another VPC's"
+  }
+  # Route 53 answers with eight addresses at most, so a name for each zone. With health checks, agents that are not well would have none.
+  assert {
+    condition = { for zone, s in aws_service_discovery_service.metrics : zone => [s.name, s.dns_config[0].routing_policy, [for r in s.dns_config[0].dns_records : [r.type, r.ttl]]] } == {
+      for zone in ["eu-central-1a", "eu-central-1b", "eu-central-1c"] : zone => [zone, "MULTIVALUE", [["A", 15]]]
+    }
+    error_message = "not a name for each zone with the addresses of its agents"
+  }
+  assert {
+    condition = alltrue([for s in aws_service_discovery_service.metrics :
+      s.dns_config[0].namespace_id == aws_service_discovery_private_dns_namespace.metrics[0].id && length(s.health_check_config) == 0 && length(s.health_check_custom_config) == 0 && s.force_destroy
+    ])
+    error_message = "names of another domain, that hide agents, or that cannot be deleted"
+  }
+  assert {
+    condition     = { for zone, s in aws_ecs_service.zone : zone => one(s.service_registries).registry_arn } == { for zone, s in aws_service_discovery_service.metrics : zone => s.arn }
+    error_message = "a zone's agents are registered elsewhere"
+  }
+  assert {
+    condition = output.metrics == {
+      names   = ["eu-central-1a.leat.internal", "eu-central-1b.leat.internal", "eu-central-1c.leat.internal"], port = 9644
+      zone_id = aws_service_discovery_private_dns_namespace.metrics[0].hosted_zone
+    }
+    error_message = "Prometheus is told other names"
+  }
+}
+
+run "no_names_unless_asked" {
+  command = apply
+  variables {
+    metrics_cidrs = ["10.1.0.0/16"]
+  }
+  assert {
+    condition     = length(aws_service_discovery_private_dns_namespace.metrics) == 0 && length(aws_service_discovery_service.metrics) == 0 && output.metrics == null
+    error_message = "a domain that nobody asked for"
+  }
+  assert {
+    condition     = alltrue([for s in aws_ecs_service.zone : length(s.service_registries) == 0])
+    error_message = "agents are registered"
+  }
+}
+
+run "more_agents_than_a_name_leads_to" {
+  command = plan
+  variables {
+    metrics_cidrs       = ["10.1.0.0/16"]
+    metrics_domain      = "leat.internal"
+    max_agents_per_zone = 9
+  }
+  expect_failures = [aws_service_discovery_private_dns_namespace.metrics]
+}
+
 run "rights_end_at_the_prefix" {
   command = apply
 
@@ -311,6 +378,15 @@ run "rights_to_key_and_image" {
       Image = "arn:aws:ecr:eu-central-1:123456789012:repository/leat", Registry = "*"
     }
     error_message = aws_iam_role_policy.execution.policy
+  }
+}
+
+# One agent can be lost in each zone, and its clients need no DNS to find another.
+run "two_agents_in_each_zone_unless_told" {
+  command = apply
+  assert {
+    condition     = alltrue([for s in aws_ecs_service.zone : s.desired_count == 2]) && alltrue([for t in aws_appautoscaling_target.zone : t.min_capacity == 2])
+    error_message = "clients of a zone whose agent dies wait for the DNS"
   }
 }
 

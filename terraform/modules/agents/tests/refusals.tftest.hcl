@@ -60,6 +60,8 @@ run "refuses_more_of_that" {
     cpu                  = 1500
     max_agents_per_zone  = 0
     stop_timeout         = 121
+    metrics_cidrs        = ["10.1.0.0/16"]
+    metrics_domain       = "leat"
     settings             = { name = "agent" }
     deregistration_delay = 301
     name                 = "leat-"
@@ -67,7 +69,7 @@ run "refuses_more_of_that" {
   }
   expect_failures = [
     var.client_cidrs, var.subnets, var.image, var.cpu, var.max_agents_per_zone,
-    var.stop_timeout, var.settings, var.deregistration_delay, var.name, var.cluster,
+    var.stop_timeout, var.settings, var.deregistration_delay, var.name, var.cluster, var.metrics_domain,
   ]
 }
 
@@ -78,8 +80,9 @@ run "refuses_and_more" {
     subnets             = { eu-central-1a = "subnet-a", eu-central-1b = "subnet-a", eu-central-1c = "subnet-c" }
     min_agents_per_zone = 1.5
     name                = "Leat"
+    metrics_domain      = "leat.internal" # with metrics_cidrs empty
   }
   expect_failures = [
-    var.client_cidrs, var.subnets, var.min_agents_per_zone, var.name,
+    var.client_cidrs, var.subnets, var.min_agents_per_zone, var.name, var.metrics_domain,
   ]
 }
