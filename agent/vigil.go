@@ -14,7 +14,7 @@ import (
 
 // How long an agent may go without finding out that another one has fenced it: while it serves, and while nobody asks it
 // anything. What it answers meanwhile is old but true; what needs more (writes, fresh reads) proves itself. A look costs one
-// GET: an idle agent asks the bucket 288 times a day.
+// GET: an idle leader asks the bucket 288 times a day.
 const (
 	vigilInterval = 10 * time.Second
 	vigilIdle     = 5 * time.Minute
