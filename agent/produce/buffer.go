@@ -136,7 +136,8 @@ func (b *buffer) look() (bytes int64, oldest time.Time, closed bool) {
 	return b.bytes, oldest, b.closed != nil
 }
 
-// maxItems bounds the batches of one object, and with them the command that commits it.
+// maxItems bounds the batches of one object, and with them the command that commits it: at the most that each can take, it fits a journal
+// entry, however many bytes an object may have. What is left is the next object.
 const maxItems = 50_000
 
 // take removes items from the front, at least one if there is any, up to about max bytes.

@@ -3,8 +3,12 @@ package produce
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
+
+	"github.com/leat-stream/leat/metadata/journal"
+	"github.com/leat-stream/leat/metadata/state"
 )
 
 func sized(sizes ...int) []item {
@@ -43,6 +47,36 @@ func TestAnObjectHasABoundOfBatches(t *testing.T) {
 	}
 	if first, rest := len(b.take(1<<20)), len(b.take(1<<20)); first != maxItems || rest != 1 {
 		t.Errorf("%d and %d items", first, rest)
+	}
+}
+
+// TestTheLargestObjectFitsAJournalEntry: as many batches as an object may have, each in a partition and a topic of its own, and as far
+// from the one before as its fields allow. The metadata session passes on commands of up to 8 MiB, of which an entry holds one.
+func TestTheLargestObjectFitsAJournalEntry(t *testing.T) {
+	items := make([]item, maxItems)
+	for i := range items {
+		topic := state.UUID{byte(i >> 16), byte(i >> 8), byte(i)} // in the order in which they are sealed
+		far := math.MaxInt64 * int64(i%2)
+		items[i] = item{
+			tp: state.TopicPartition{Topic: topic, Partition: math.MaxInt32 * int32(i%2)}, bytes: []byte{0},
+			batch: state.Batch{
+				Len: math.MaxInt32, Count: math.MaxInt32, Attributes: math.MinInt16, MaxTimestamp: far,
+				ProducerID: far, ProducerEpoch: math.MinInt16, FirstSequence: math.MinInt32,
+			},
+			accept: math.MaxUint64 / 2 * uint64(i%2),
+		}
+	}
+	o := newWorld(t).producer().seal(1, items)
+	if o.err != nil || len(o.runs) != maxItems {
+		t.Fatalf("%d runs, %v", len(o.runs), o.err)
+	}
+	op := state.CommitObject{Attempt: math.MaxUint32, Size: o.body.Size(), Runs: o.runs}
+	encoded := len(state.EncodeEntry(state.Entry{Index: math.MaxUint64, Commands: []state.Command{{Time: math.MaxInt64, Op: op}}}))
+	if hint := state.SizeHint(op); encoded > 8<<20 || hint > 8<<20 || encoded > journal.MaxBody/2 {
+		t.Errorf("%d bytes, estimated at %d", encoded, hint)
+	}
+	if least := 80 * maxItems; encoded < least {
+		t.Errorf("%d bytes: not the largest that there can be", encoded)
 	}
 }
 

@@ -73,7 +73,7 @@ func (p *Producer) decide(ctx context.Context, objects []*object) error {
 		case o.err != nil:
 			p.refuse(o, o.err)
 		case results[i].Code != state.CodeOK:
-			// Its commit fits no journal entry, or this code is wrong. The number is decided: nothing of the object was committed, and the
+			// Its commit fits no journal entry, which maxItems prevents, or this code is wrong. The number is decided: nothing of the object was committed, and the
 			// next one can be; so can these batches, beside others in another object.
 			err := fmt.Errorf("%w %d: code %s, %d batches: %w", errMalformed, o.name.Number, results[i].Code, len(o.items), metadata.ErrNotApplied)
 			p.log.Error("the metadata refused an object as a whole", "error", err)
