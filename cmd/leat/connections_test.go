@@ -70,7 +70,7 @@ func TestTenThousandSilentConnections(t *testing.T) {
 // resident answers the bytes of memory that a process holds: as the kernel counts them, or else as the process does.
 func resident(t *testing.T, p *process) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return int64(metric(p.get("/metrics"), "go_memstats_sys_bytes"))
 	}

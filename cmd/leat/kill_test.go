@@ -72,7 +72,7 @@ func killAgain(t *testing.T, random *rand.Rand, args ...string) {
 	eventually(t, "the group has read everything", func() bool { return w.readThrough() })
 	stopReading()
 	reading.Wait()
-	w.agent.kill()
+	w.agent.Kill()
 	w.restart()
 	w.check()
 	w.resume()
@@ -111,7 +111,7 @@ func (w *killed) round(n int) {
 		w.checkOffsets()
 	}
 	<-time.After(time.Duration(w.random.IntN(400)) * time.Millisecond) // the moment is the point, not a wait
-	w.agent.kill()
+	w.agent.Kill()
 	w.restart()
 }
 

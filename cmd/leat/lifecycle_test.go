@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,7 +86,7 @@ func TestKillNineCausesNoRebalance(t *testing.T) {
 		m.id, m.generation = m.cl.GroupMetadata()
 	}
 	for range 3 {
-		agent.kill()
+		agent.Kill()
 		agent = startAgent(t, args...)
 		for i, m := range members {
 			before := m.beats.answered.Load()
@@ -167,13 +168,13 @@ func TestAgentsShareABucket(t *testing.T) {
 	t.Run("one that slept begins anew and does no harm", func(t *testing.T) {
 		args := []string{"--store", server.MinioURL("asleep")}
 		first := startAgent(t, args...)
-		first.signal(stopSignal)
+		first.Signal(syscall.SIGSTOP)
 		second := startAgent(t, args...)
 		produceOne(t, second.addr, "by the second")
 		second.until("the first counts as dead", func() bool {
 			return strings.Contains(second.stderr.String(), "session of an agent closed")
 		})
-		first.signal(continueSignal)
+		first.Signal(syscall.SIGCONT)
 		first.until("it begins anew", func() bool { return strings.Count(first.stderr.String(), "msg=serving") == 2 })
 		produceOne(t, first.addr, "by the first")
 		second.drain()
@@ -301,7 +302,7 @@ func TestBucketGoesAwayAndComesBack(t *testing.T) {
 		if round == 0 {
 			server.Stop() // it refuses connections
 		} else {
-			signalPID(t, server.PID(), stopSignal) // it does not answer
+			server.Signal(syscall.SIGSTOP) // it does not answer
 		}
 		// A client that has patience for a second is told something that makes it try again.
 		if code := produceBriefly(t, agent.addr); !retriable(code) {
@@ -313,7 +314,7 @@ func TestBucketGoesAwayAndComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			signalPID(t, server.PID(), continueSignal)
+			server.Signal(syscall.SIGCONT)
 		}
 		before = count()
 		agent.until("records are acknowledged again", func() bool { return count() > before+50 })

@@ -49,36 +49,31 @@ const patience = 3 * time.Minute
 
 // process is a leat that was started; it is killed at the end of the test if it still runs.
 type process struct {
+	*proc.Process
 	t          *testing.T
-	cmd        *exec.Cmd
 	stdout     output
 	stderr     output
-	exited     chan struct{} // closed when it has ended
-	addr, http string        // set by serving
+	addr, http string // set by serving
 }
 
 // launch starts leat with settings of its own only: nothing of the environment's LEAT_… reaches it.
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(executable, args...), exited: make(chan struct{})}
-	p.cmd.Dir = t.TempDir()
+	p, cmd := &process{t: t}, exec.Command(executable, args...)
+	cmd.Dir = t.TempDir()
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "LEAT_") {
-			p.cmd.Env = append(p.cmd.Env, e)
+			cmd.Env = append(cmd.Env, e)
 		}
 	}
-	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	dieWithParent(p.cmd)
-	if err := p.cmd.Start(); err != nil {
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
+	var err error
+	if p.Process, err = proc.Start("leat", cmd); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends with the process, which the cleanup below kills at last
-		_ = p.cmd.Wait()
-		close(p.exited)
-	}()
 	t.Cleanup(func() {
-		p.kill()
+		p.Kill()
 		if t.Failed() {
 			t.Logf("%v said:\n%s", args, p.stderr.last(4000))
 		}
@@ -129,15 +124,13 @@ func (p *process) until(what string, holds func() bool) {
 		if holds() {
 			return true
 		}
-		select {
-		case <-p.exited:
+		if !p.Running() {
 			if !holds() {
 				p.t.Fatalf("leat ended before %s; it said:\n%s", what, p.stderr.last(4000))
 			}
 			return true
-		default:
-			return false
 		}
+		return false
 	})
 }
 
@@ -145,31 +138,19 @@ func (p *process) until(what string, holds func() bool) {
 func (p *process) end() int {
 	p.t.Helper()
 	select {
-	case <-p.exited:
+	case <-p.Done():
 	case <-time.After(patience):
-		p.t.Fatalf("%v did not end; it said:\n%s", p.cmd.Args, p.stderr.last(4000))
+		p.t.Fatalf("leat did not end; it said:\n%s", p.stderr.last(4000))
 	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// kill ends the process as a power cut would.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // fails if it has ended, which is what is wanted
-	<-p.exited
-}
-
-func (p *process) signal(s os.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
+	return p.ExitCode()
 }
 
 // drain asks the process to stop and answers how long it took; the test fails unless it exits with 0.
 func (p *process) drain() time.Duration {
 	p.t.Helper()
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.alive()
+	p.Signal(syscall.SIGTERM)
 	if code := p.end(); code != 0 {
 		p.t.Errorf("exit code %d after SIGTERM; it said:\n%s", code, p.stderr.last(4000))
 	}
@@ -179,10 +160,8 @@ func (p *process) drain() time.Duration {
 // alive fails the test if the process has ended.
 func (p *process) alive() {
 	p.t.Helper()
-	select {
-	case <-p.exited:
+	if !p.Running() {
 		p.t.Fatalf("leat ended; it said:\n%s", p.stderr.last(4000))
-	default:
 	}
 }
 

@@ -35,7 +35,7 @@ func Start(name string, cmd *exec.Cmd) (*Process, error) {
 		cmd.Stdout, cmd.Stderr = p.print, p.print
 	}
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = 5 * time.Second // else a child of the process that keeps its output open delays done
+		cmd.WaitDelay = 30 * time.Second // else a child of the process that keeps its output open delays done for ever
 	}
 	DieWithParent(cmd)
 	if err := cmd.Start(); err != nil {

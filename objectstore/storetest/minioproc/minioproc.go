@@ -91,6 +91,9 @@ func start(ctx context.Context, dir string, o Options) (*Server, error) {
 // Stop kills the server and waits for its end. It may be called again.
 func (s *Server) Stop() { s.process.Kill() }
 
+// Signal sends the process a signal, unless it has ended.
+func (s *Server) Signal(sig syscall.Signal) { s.process.Signal(sig) }
+
 // Endpoint is the server's http URL.
 func (s *Server) Endpoint() string { return "http://" + s.Address }
 
