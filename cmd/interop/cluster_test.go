@@ -23,8 +23,8 @@ import (
 	"github.com/leat-stream/leat/metadata/journal/etcd/etcdproc"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = time.Minute
+// patience bounds every wait for something that must happen, on a machine that is as slow as may be.
+const patience = 4 * time.Minute
 
 // cluster is several agents over one MinIO, each a process of its own. The goroutine of the test owns it.
 type cluster struct {
@@ -251,7 +251,7 @@ func (b *balancer) state(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := conn.Write([]byte("show stat -1 4 -1\n")); err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// timeout bounds each read and write, long enough for a group's first rebalance.
-const timeout = 10 * time.Second // unless SetPatience says otherwise, for reads
+// timeout bounds each read and write, long enough for a group's first rebalance on a machine that is as slow as may be.
+const timeout = time.Minute // unless SetPatience says otherwise, for reads
 
 // maxFrame bounds an answer; the longest that a recorder asks for is far below.
 const maxFrame = 64 << 20
