@@ -15,7 +15,8 @@ import (
 	"github.com/leat-stream/leat/cmd/interop/javatools"
 )
 
-// TestInterop runs every scenario against every target. Scenarios use topics and groups of their own.
+// TestInterop runs every scenario against every target. Scenarios use topics and groups of their own, so that as many run at once as there
+// are processors: each member that is the first of its group is kept waiting for others for three seconds.
 func TestInterop(t *testing.T) {
 	for name, target := range targets(t) {
 		t.Run(name, func(t *testing.T) {
@@ -31,7 +32,10 @@ func TestInterop(t *testing.T) {
 				{"confluent-kafka", session.confluent},
 				{"kcat", session.kcat},
 			} {
-				t.Run(scenario.name, func(t *testing.T) { scenario.run(s, t) })
+				t.Run(scenario.name, func(t *testing.T) {
+					t.Parallel()
+					scenario.run(s, t)
+				})
 			}
 		})
 	}
@@ -54,7 +58,7 @@ func (s session) java(t *testing.T, stdin string, tool javatools.Tool, args ...s
 
 func (s session) tryJava(t *testing.T, stdin string, tool javatools.Tool, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	args = append([]string{"--bootstrap-server", s.addr}, args...)
 	out, err := kit(t).Run(ctx, strings.NewReader(stdin), tool, args...)
@@ -64,7 +68,7 @@ func (s session) tryJava(t *testing.T, stdin string, tool javatools.Tool, args .
 // command runs another program and returns its standard output.
 func (s session) command(t *testing.T, stdin, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)

@@ -83,6 +83,8 @@ func (k *Kit) Command(ctx context.Context, heapMiB int, tool Tool, args ...strin
 		fmt.Sprintf("-Xmx%dm", heapMiB),
 		"-XX:+UseSerialGC",
 		"-XX:TieredStopAtLevel=1", // these run for seconds: start-up matters more than peak speed
+		"-XX:SharedArchiveFile=" + filepath.Join(k.libs, "..", "classes.jsa"), // Java ignores one that does not fit …
+		"-Xlog:disable", "-Xlog:all=warning:stderr", // which it would say among what a tool prints
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-Dlog4j2.StatusLogger.level=OFF",
 		"-cp", filepath.Join(k.libs, "*"),
