@@ -176,7 +176,7 @@ func (r *leader) append(ctx context.Context, entry state.Entry, calls []*call) e
 	r.made(appended, changes)
 	for _, c := range calls {
 		n := len(c.commands)
-		c.results, results = results[:n:n], results[n:]
+		c.index, c.results, results = entry.Index, results[:n:n], results[n:]
 		close(c.done)
 	}
 	return nil

@@ -57,7 +57,7 @@ type Proposal struct {
 
 // Proposed is what became of a proposal that was committed and applied by the leader.
 type Proposed struct {
-	Index   uint64 // of the newest entry that holds one of them
+	Index   uint64 // of the entry that holds them: an agent that has applied it answers as if it had committed them itself
 	Results []byte // state.EncodeResults: one for each command
 }
 

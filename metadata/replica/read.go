@@ -59,7 +59,7 @@ func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Re
 		var results []state.Result
 		var err error
 		if p.leading {
-			results, err = r.doHere(ctx, commands)
+			results, _, err = r.doHere(ctx, commands)
 		} else {
 			results, err = asker{r}.propose(ctx, p, commands)
 		}
@@ -85,31 +85,31 @@ func (r *Replica) Do(ctx context.Context, commands ...state.Command) ([]state.Re
 	}
 }
 
-// doHere has the owner commit the commands, as the leader.
-func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state.Result, error) {
+// doHere has the owner commit the commands, as the leader, and answers the index of the entry that holds them.
+func (r *Replica) doHere(ctx context.Context, commands []state.Command) ([]state.Result, uint64, error) {
 	if ctx.Err() != nil { // select would choose at random
-		return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
+		return nil, 0, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
 	}
 	c := &call{commands: commands, done: make(chan struct{})}
 	select {
 	case r.in.calls <- c:
 	case <-r.dead:
-		return nil, r.stopped()
+		return nil, 0, r.stopped()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
+		return nil, 0, fmt.Errorf("%w: %w", metadata.ErrNotApplied, context.Cause(ctx))
 	}
 	select {
 	case <-c.done:
-		return c.results, c.err
+		return c.results, c.index, c.err
 	case <-r.dead:
 		select {
 		case <-c.done:
-			return c.results, c.err
+			return c.results, c.index, c.err
 		default:
-			return nil, r.stopped()
+			return nil, 0, r.stopped()
 		}
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", metadata.ErrUnknown, context.Cause(ctx))
+		return nil, 0, fmt.Errorf("%w: %w", metadata.ErrUnknown, context.Cause(ctx))
 	}
 }
 

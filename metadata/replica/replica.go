@@ -149,8 +149,9 @@ type position struct {
 type call struct {
 	commands []state.Command
 	results  []state.Result
+	index    uint64 // of the entry that holds the commands
 	err      error
-	done     chan struct{} // closed once results or err are set
+	done     chan struct{} // closed once results and index, or err, are set
 }
 
 // gather adds the readers who wait already.

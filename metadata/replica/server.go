@@ -31,14 +31,14 @@ func (s *Server) Propose(ctx context.Context, p Proposal) (Proposed, error) {
 		return Proposed{}, fmt.Errorf("%w: proposal: %w", metadata.ErrNotApplied, err)
 	}
 	if r.Leading() {
-		results, err := r.doHere(ctx, entry.Commands)
+		results, index, err := r.doHere(ctx, entry.Commands)
 		if errors.Is(err, errElsewhere) {
 			err = ErrNotLeader
 		}
 		if err != nil {
 			return Proposed{}, err
 		}
-		return Proposed{Index: r.applied.Load(), Results: state.EncodeResults(results)}, nil
+		return Proposed{Index: index, Results: state.EncodeResults(results)}, nil
 	}
 	var done Proposed
 	err = asker{r}.passOn(ctx, p.Hops, func(ctx context.Context, address string, hops int) (err error) {

@@ -54,7 +54,7 @@ func (r office) Gone(ctx context.Context, s state.Session) bool {
 
 // Close implements sessions.Leader.
 func (r office) Close(ctx context.Context, id state.UUID) error {
-	_, err := r.doHere(ctx, []state.Command{{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: id}}})
+	_, _, err := r.doHere(ctx, []state.Command{{Time: r.cfg.Clock().UnixMilli(), Op: state.CloseSession{Session: id}}})
 	return err
 }
 
