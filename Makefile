@@ -125,9 +125,10 @@ sim: ## Simulate agents, faults, clients in virtual time; SEED=1 COUNT=1000 DURA
 
 .PHONY: golden
 golden: ## Write the golden files anew; look at the difference before you commit it
-	@grep -rlE --include='*_test.go' 'flag\.Bool\("rewrite"' $(CODE) | xargs -n 1 dirname | sort -u | \
-	while read -r dir; do $(GO) test -count=1 "./$$dir" -rewrite </dev/null; done
-	@git diff --stat -- '*/testdata/*'
+	@grep -rl --include='*_test.go' '\*rewrite\b' $(CODE) | sort | while read -r file; do \
+		tests=$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | paste -sd '|'); \
+		$(GO) test -count=1 "./$$(dirname "$$file")" -run "^($$tests)$$" -rewrite </dev/null; done
+	@git diff --stat -- '*/testdata/*' agent/METRICS.md
 
 .PHONY: proto
 proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go-grpc ## Generate Go code from .proto files, with tools built the first time (about 1 minute)
