@@ -16,6 +16,7 @@ GENGRPC_VERSION     := v1.6.2
 
 GO       ?= go
 PKG      ?= ./...
+VET      ?=
 FUZZTIME ?= 10s
 DURATION ?= 1m
 SEED     ?= 1
@@ -57,11 +58,12 @@ dev: ## As run, in ./data/dev and with debug logs; builds and starts anew whenev
 	exec bin/dev -leat $(LEAT) -data '$(DATA)/dev' -watch -- --log-level debug $(ARGS)
 
 .PHONY: check
+check: VET := -vet=off # lint has done more
 check: lint test ## What CI runs first: lint, test
 
 .PHONY: test
 test: $(TOOLS)/minio $(TOOLS)/etcd $(TOOLS)/toxiproxy ## Run all tests of Go code, with real MinIO, etcd and toxiproxy, which are built the first time (about 5 minutes)
-	$(GO) test -timeout 20m $(PKG)
+	$(GO) test $(VET) -timeout 20m $(PKG)
 
 # Left out is what the race detector cannot see into and only makes slow, by name, so that whatever is new or renamed is in: the explorations
 # of the journal in a bucket, which run in coroutines, one at a time; that the simulation finds mutants (that it finds nothing without one is
