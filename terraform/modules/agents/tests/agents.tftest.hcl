@@ -48,6 +48,62 @@ run "a_service_in_each_zone" {
     condition     = alltrue([for s in aws_ecs_service.zone : one(s.load_balancer).target_group_arn == aws_lb_target_group.this.arn && one(s.load_balancer).container_port == 9092])
     error_message = "agents are not behind the balancer"
   }
+  assert {
+    condition = alltrue([for s in aws_ecs_service.zone :
+      s.launch_type == "FARGATE" && s.cluster == aws_ecs_cluster.this.id && s.health_check_grace_period_seconds == 300 && !s.enable_execute_command && s.wait_for_steady_state
+    ])
+    error_message = "in another cluster, not on Fargate, open to commands, killed while it starts, or nobody waits for it"
+  }
+  assert {
+    condition     = alltrue([for t in aws_ecs_task_definition.zone : [t.network_mode, t.requires_compatibilities, tonumber(t.cpu), tonumber(t.memory), t.runtime_platform[0].cpu_architecture] == ["awsvpc", toset(["FARGATE"]), 1024, 2048, "X86_64"]])
+    error_message = "tasks that Fargate does not start, or larger ones"
+  }
+  assert {
+    condition     = { for s in aws_ecs_cluster.this.setting : s.name => s.value } == { containerInsights = "disabled" }
+    error_message = "metrics that cost, and that nobody asked for"
+  }
+}
+
+run "what_the_caller_chooses" {
+  command = apply
+  variables {
+    architecture          = "ARM64"
+    cpu                   = 2048
+    memory                = 8192
+    stop_timeout          = 60
+    deregistration_delay  = 45
+    log_days              = 90
+    log_kms_key_arn       = "arn:aws:kms:eu-central-1:123456789012:key/logs"
+    deletion_protection   = false
+    wait_for_steady_state = false
+    container_insights    = true
+    cpu_target            = 45
+    client_routing        = "any_availability_zone"
+  }
+
+  assert {
+    condition = alltrue([for t in aws_ecs_task_definition.zone :
+      [tonumber(t.cpu), tonumber(t.memory), t.runtime_platform[0].cpu_architecture, jsondecode(t.container_definitions)[0].stopTimeout] == [2048, 8192, "ARM64", 60] &&
+      contains(jsondecode(t.container_definitions)[0].command, "--cache-memory=2048MiB") && jsondecode(t.container_definitions)[0].environment == [{ name = "GOMEMLIMIT", value = "6963MiB" }]
+    ])
+    error_message = "other agents"
+  }
+  assert {
+    condition     = [aws_cloudwatch_log_group.this.retention_in_days, aws_cloudwatch_log_group.this.kms_key_id] == [90, "arn:aws:kms:eu-central-1:123456789012:key/logs"]
+    error_message = "another log"
+  }
+  assert {
+    condition     = !aws_lb.this.enable_deletion_protection && aws_lb.this.dns_record_client_routing_policy == "any_availability_zone" && tonumber(aws_lb_target_group.this.deregistration_delay) == 45
+    error_message = "another balancer"
+  }
+  assert {
+    condition     = alltrue([for s in aws_ecs_service.zone : !s.wait_for_steady_state]) && one(aws_ecs_cluster.this.setting).value == "enabled"
+    error_message = "another service or cluster"
+  }
+  assert {
+    condition     = alltrue([for p in aws_appautoscaling_policy.cpu : p.target_tracking_scaling_policy_configuration[0].target_value == 45])
+    error_message = "another target"
+  }
 }
 
 run "clients_are_told_a_name_of_ones_own" {
@@ -106,12 +162,31 @@ run "the_container_has_no_more_than_it_needs" {
     error_message = "disk that costs, for a cache that fits into what is free"
   }
   assert {
-    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].healthCheck.command == ["CMD", "/leat", "health", "--live", "--http=127.0.0.1:9644"]
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].healthCheck == { command = ["CMD", "/leat", "health", "--live", "--http=127.0.0.1:9644"], interval = 10, timeout = 5, retries = 3, startPeriod = 60 }
     error_message = "another health check"
   }
   assert {
-    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].logConfiguration.options["awslogs-group"] == output.log_group
-    error_message = "logs go elsewhere"
+    condition = alltrue([for t in aws_ecs_task_definition.zone : alltrue([for c in jsondecode(t.container_definitions) :
+      c.image == "123456789012.dkr.ecr.eu-central-1.amazonaws.com/leat:1.0" && c.essential && c.stopTimeout == 30 && c.portMappings == [
+        for port in [9092, 9600, 9644] : { containerPort = port, hostPort = port, protocol = "tcp" }
+      ]
+    ])])
+    error_message = "another image, a task that outlives its agent, or ports that nobody reaches"
+  }
+  # Go's collector must work before the kernel kills.
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].environment == [{ name = "GOMEMLIMIT", value = "1740MiB" }]
+    error_message = "another limit"
+  }
+  assert {
+    condition = jsondecode(aws_ecs_task_definition.zone["eu-central-1a"].container_definitions)[0].logConfiguration == { logDriver = "awslogs", options = {
+      awslogs-group = output.log_group, awslogs-region = "eu-central-1", awslogs-stream-prefix = "agent", mode = "non-blocking", max-buffer-size = "4m"
+    } }
+    error_message = "logs go elsewhere, or agents wait for them"
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.this.name == output.log_group && output.log_group == "/leat/leat" && aws_cloudwatch_log_group.this.retention_in_days == 30
+    error_message = "no log group, or for another time"
   }
 }
 
@@ -178,7 +253,7 @@ run "one_internal_balancer" {
     error_message = "not in the three subnets, or with other security groups"
   }
   assert {
-    condition     = aws_lb_listener.kafka.protocol == "TCP" && aws_lb_listener.kafka.port == 9092 && one(aws_lb_listener.kafka.default_action).target_group_arn == aws_lb_target_group.this.arn
+    condition     = aws_lb_listener.kafka.protocol == "TCP" && aws_lb_listener.kafka.port == 9092 && one(aws_lb_listener.kafka.default_action).type == "forward" && one(aws_lb_listener.kafka.default_action).target_group_arn == aws_lb_target_group.this.arn
     error_message = "another listener"
   }
   assert {
@@ -188,6 +263,10 @@ run "one_internal_balancer" {
   assert {
     condition     = [for c in aws_lb_target_group.this.health_check : [c.protocol, c.port, c.path, c.matcher]] == [["HTTP", "9644", "/readyz", "200"]]
     error_message = "another health check"
+  }
+  assert {
+    condition     = [aws_lb_target_group.this.protocol, aws_lb_target_group.this.port, aws_lb_target_group.this.vpc_id] == ["TCP", 9092, "vpc-1"]
+    error_message = "another target group"
   }
   assert {
     condition     = aws_lb_target_group.this.target_type == "ip" && tobool(aws_lb_target_group.this.preserve_client_ip) && !aws_lb_target_group.this.proxy_protocol_v2
@@ -255,6 +334,20 @@ run "ports" {
   assert {
     condition     = aws_vpc_security_group_egress_rule.s3.prefix_list_id == data.aws_prefix_list.s3.id && data.aws_prefix_list.s3.name == "com.amazonaws.eu-central-1.s3" && keys(aws_vpc_security_group_egress_rule.https) == ["10.60.0.0/20"]
     error_message = "ways out"
+  }
+  assert {
+    condition = alltrue([for r in concat(values(aws_vpc_security_group_ingress_rule.clients), values(aws_vpc_security_group_ingress_rule.balancer), values(aws_vpc_security_group_ingress_rule.metrics),
+      values(aws_vpc_security_group_egress_rule.balancer), values(aws_vpc_security_group_egress_rule.https), [aws_vpc_security_group_egress_rule.s3, aws_vpc_security_group_ingress_rule.peers, aws_vpc_security_group_egress_rule.peers],
+    ) : r.ip_protocol == "tcp"])
+    error_message = "a rule for more than TCP"
+  }
+  assert {
+    condition     = alltrue([for r in concat(values(aws_vpc_security_group_egress_rule.https), [aws_vpc_security_group_egress_rule.s3]) : r.security_group_id == aws_security_group.agents.id && r.from_port == 443 && r.to_port == 443])
+    error_message = "ways out for others, or to other ports"
+  }
+  assert {
+    condition     = [aws_security_group.balancer.vpc_id, aws_security_group.agents.vpc_id] == ["vpc-1", "vpc-1"] && alltrue([for r in aws_vpc_security_group_ingress_rule.metrics : r.security_group_id == aws_security_group.agents.id && r.cidr_ipv4 == "10.1.0.0/16"])
+    error_message = "groups elsewhere, or metrics for others"
   }
   assert {
     condition = alltrue([for d in flatten([
@@ -411,6 +504,28 @@ run "each_zone_grows_by_its_own_load" {
   assert {
     condition     = alltrue([for p in aws_appautoscaling_policy.network : p.target_tracking_scaling_policy_configuration[0].target_value == 25000000])
     error_message = "another target than 25 MB/s"
+  }
+  assert {
+    condition = alltrue([for p in concat(values(aws_appautoscaling_policy.cpu), values(aws_appautoscaling_policy.network)) :
+      p.policy_type == "TargetTrackingScaling" && p.service_namespace == "ecs" && p.scalable_dimension == "ecs:service:DesiredCount" && [
+        for c in p.target_tracking_scaling_policy_configuration : [c.scale_out_cooldown, c.scale_in_cooldown]
+      ] == [[60, 600]]
+    ]) && alltrue([for p in aws_appautoscaling_policy.cpu : p.target_tracking_scaling_policy_configuration[0].target_value == 60])
+    error_message = "another kind of scaling, another pace, or another target than 60 %"
+  }
+  assert {
+    condition = alltrue([for p in aws_appautoscaling_policy.network : { for m in p.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics :
+      m.id => length(m.metric_stat) == 0 ? [m.expression, tostring(m.return_data)] : [m.metric_stat[0].stat, tostring(m.return_data)]
+    } == { bytes = ["Sum", "false"], agents = ["Average", "false"], rate = ["FILL(bytes, 0) / 60 / agents", "true"] }])
+    error_message = "not bytes a second and agent, of sums over a minute"
+  }
+  assert {
+    condition = alltrue([for p in aws_appautoscaling_policy.network : alltrue([for m in p.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics :
+      m.metric_stat[0].metric[0].namespace == "AWS/NetworkELB" && { for d in m.metric_stat[0].metric[0].dimensions : d.name => d.value if d.name != "AvailabilityZone" } == merge(
+        { LoadBalancer = aws_lb.this.arn_suffix }, m.id == "agents" ? { TargetGroup = aws_lb_target_group.this.arn_suffix } : {}
+      ) if length(m.metric_stat) > 0
+    ])])
+    error_message = "another balancer's bytes or agents"
   }
   assert {
     condition = alltrue([for zone, p in aws_appautoscaling_policy.network : p.resource_id == "service/leat/leat-${zone}" && toset([

@@ -73,6 +73,14 @@ run "refuses_more_of_that" {
   ]
 }
 
+run "refuses_more_than_three_zones" {
+  command = plan
+  variables {
+    subnets = { eu-central-1a = "subnet-a", eu-central-1b = "subnet-b", eu-central-1c = "subnet-c", eu-central-1d = "subnet-c" }
+  }
+  expect_failures = [var.subnets]
+}
+
 run "refuses_and_more" {
   command = plan
   variables {

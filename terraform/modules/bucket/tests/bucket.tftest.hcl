@@ -50,6 +50,12 @@ run "only_tls" {
     error_message = "plaintext is not refused: ${aws_s3_bucket_policy.this.policy}"
   }
   assert {
+    condition = [for s in jsondecode(aws_s3_bucket_policy.this.policy).Statement : [s.Principal, s.Action, s.Resource, s.Condition] if s.Sid == "OnlyTLS12"] == [
+      ["*", "s3:*", ["arn:aws:s3:::example-leat", "arn:aws:s3:::example-leat/*"], { NumericLessThan = { "s3:TlsVersion" = "1.2" } }]
+    ]
+    error_message = "old TLS is not refused: ${aws_s3_bucket_policy.this.policy}"
+  }
+  assert {
     condition     = alltrue([for s in jsondecode(aws_s3_bucket_policy.this.policy).Statement : s.Effect == "Deny"])
     error_message = "the policy allows something: ${aws_s3_bucket_policy.this.policy}"
   }
@@ -107,7 +113,12 @@ run "kms" {
 run "without_versions" {
   command = plan
   variables {
-    versioning = false
+    versioning    = false
+    force_destroy = true
+  }
+  assert {
+    condition     = aws_s3_bucket.this.force_destroy
+    error_message = "a destroy stops at the data of a trial"
   }
   assert {
     condition     = length(aws_s3_bucket_versioning.this) == 0
