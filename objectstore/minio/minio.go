@@ -92,7 +92,7 @@ func (s *Store) Get(ctx context.Context, key string, r objectstore.Range) (objec
 	if err != nil {
 		return objectstore.Object{}, s3proto.Explain("minio: get", key, s.refusal(err).Read(), err)
 	}
-	o, err := s3proto.Open(body, r, header.Get("Content-Range"), info.Size, objectstore.Version(info.ETag))
+	o, err := s3proto.Open(ctx, body, r, header.Get("Content-Range"), info.Size, objectstore.Version(info.ETag))
 	if err != nil {
 		return objectstore.Object{}, s3proto.Explain("minio: get", key, nil, err)
 	}

@@ -127,7 +127,7 @@ func (s *Store) Get(ctx context.Context, key string, r objectstore.Range) (objec
 	if out.ContentLength != nil {
 		length = *out.ContentLength
 	}
-	o, err := s3proto.Open(out.Body, r, aws.ToString(out.ContentRange), length, objectstore.Version(aws.ToString(out.ETag)))
+	o, err := s3proto.Open(ctx, out.Body, r, aws.ToString(out.ContentRange), length, objectstore.Version(aws.ToString(out.ETag)))
 	if err != nil {
 		return objectstore.Object{}, s3proto.Explain("s3: get", key, nil, err)
 	}

@@ -137,8 +137,8 @@ func RangeHeader(r objectstore.Range) string {
 }
 
 // Open checks the answer to a Get of range r and answers the object, whose reader fails unless it yields exactly the bytes
-// announced. It closes body if it answers an error. ContentLength is negative if the answer has none.
-func Open(body io.ReadCloser, r objectstore.Range, contentRange string, contentLength int64, v objectstore.Version) (
+// announced, and once ctx, the Get's, has ended. It closes body if it answers an error. ContentLength is negative if the answer has none.
+func Open(ctx context.Context, body io.ReadCloser, r objectstore.Range, contentRange string, contentLength int64, v objectstore.Version) (
 	objectstore.Object, error,
 ) {
 	size, length, err := extent(r, contentRange, contentLength)
@@ -146,7 +146,7 @@ func Open(body io.ReadCloser, r objectstore.Range, contentRange string, contentL
 		_ = body.Close()
 		return objectstore.Object{}, err
 	}
-	return objectstore.Object{Reader: &exactReader{body: body, left: length}, Size: size, Version: v}, nil
+	return objectstore.Object{Reader: &exactReader{ctx: ctx, body: body, left: length}, Size: size, Version: v}, nil
 }
 
 // extent answers the size of the whole object and the length of its part.
@@ -179,13 +179,18 @@ func extent(r objectstore.Range, contentRange string, contentLength int64) (size
 }
 
 // exactReader turns every end of a body but the announced one into an error that matches io.ErrUnexpectedEOF, unless it
-// is the context's.
+// is the context's. It looks at that itself: an HTTP client breaks the connection a moment later, by a goroutine of its own, and gives
+// what has arrived until then.
 type exactReader struct {
+	ctx  context.Context
 	body io.ReadCloser
 	left int64
 }
 
 func (r *exactReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
 	if r.left == 0 {
 		return 0, io.EOF
 	}
