@@ -174,7 +174,7 @@ func (w *killed) read(ctx context.Context) {
 		}
 	}
 	var said output // shown if the group was disturbed
-	cl := client(w.t, w.addr, patient(w.t), kgo.WithLogger(kgo.BasicLogger(&said, kgo.LogLevelInfo, nil)), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
+	cl := client(w.t, w.addr, patient(w.t), persistent, kgo.WithLogger(kgo.BasicLogger(&said, kgo.LogLevelInfo, nil)), kgo.ConsumerGroup(killGroup), kgo.ConsumeTopics(killTopic), kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.OnPartitionsRevoked(revoked), kgo.OnPartitionsLost(revoked))
 	var next [killPartitions]int64
 	for ctx.Err() == nil {
@@ -342,6 +342,9 @@ func (w *killed) resume() {
 	}
 }
 
+// persistent has a member bear an agent that takes long to start: after two seconds it resets connections, again and again.
+var persistent = kgo.RequestRetries(1000)
+
 // patient has a client wait, as long as the test runs, for an agent that is being started again. Without it a member whose
 // heartbeat is refused a few times in a row gives its group up by itself (kgo takes a refused connection for final), which says
 // nothing about the agent.
@@ -350,7 +353,7 @@ func patient(t *testing.T) kgo.Opt {
 		var d net.Dialer
 		for {
 			c, err := d.DialContext(ctx, network, address)
-			if !errors.Is(err, syscall.ECONNREFUSED) {
+			if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) { // reset: it was just killed
 				return c, err
 			}
 			select {

@@ -56,7 +56,7 @@ func TestKillNineCausesNoRebalance(t *testing.T) {
 	members := []*member{{}, {}}
 	for _, m := range members {
 		lost := func(context.Context, *kgo.Client, map[string][]int32) { m.revoked.Add(1) }
-		m.cl = client(t, addr, patient(t), kgo.ConsumerGroup("pair"), kgo.ConsumeTopics("words"), kgo.HeartbeatInterval(100*time.Millisecond),
+		m.cl = client(t, addr, patient(t), persistent, kgo.ConsumerGroup("pair"), kgo.ConsumeTopics("words"), kgo.HeartbeatInterval(100*time.Millisecond),
 			kgo.WithHooks(&m.beats), kgo.OnPartitionsRevoked(lost), kgo.OnPartitionsLost(lost),
 			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 				m.assigned.Add(int64(len(got["words"])))
