@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/leat-stream/leat/agent/api/versions"
 	"github.com/leat-stream/leat/agent/fetch"
@@ -123,9 +125,17 @@ func startIdle(t *testing.T, store, name string, net *wires) *idler {
 	return a
 }
 
-// serves checks that the agent was alive all the time.
+// serves checks that the agent was alive all the time, and knows who leads.
 func (a *idler) serves(t *testing.T) {
 	t.Helper()
+	families, err := a.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "leat_metadata_leader_known" })
+	if known < 0 || families[known].GetMetric()[0].GetGauge().GetValue() != 1 {
+		t.Errorf("agent %s knows no leader", a.cfg.Name)
+	}
 	if err := a.replica.Ask(t.Context(), metadata.Local(), func(r state.Reader) {
 		if s, ok := r.Session(a.session.ID()); !ok || s.Closed {
 			t.Errorf("the session of agent %s is closed", a.cfg.Name)
