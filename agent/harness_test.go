@@ -117,7 +117,12 @@ func (r *running) client(opts ...kgo.Opt) *kgo.Client {
 
 // get answers the body of a page of the agent's HTTP listener, "" if there is none.
 func (r *running) get(path string) string {
-	resp, err := http.Get("http://" + r.http + path)
+	req, err := http.NewRequest(http.MethodGet, "http://"+r.http+path, nil)
+	if err != nil {
+		return ""
+	}
+	req.Header.Set("Accept-Encoding", "identity") // compressing a page costs both sides more than sending it
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return ""
 	}
@@ -130,8 +135,13 @@ func (r *running) get(path string) string {
 }
 
 // metric sums the samples of a metric whose labels contain all parts.
-func (r *running) metric(name string, parts ...string) (sum float64) {
-	for line := range strings.Lines(r.get("/metrics")) {
+func (r *running) metric(name string, parts ...string) float64 {
+	return sum(r.get("/metrics"), name, parts...)
+}
+
+// sum is metric for several metrics of one page.
+func sum(page, name string, parts ...string) (sum float64) {
+	for line := range strings.Lines(page) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if rest, ok := strings.CutPrefix(series, name); !ok || rest != "" && rest[0] != '{' {
 			continue
