@@ -177,7 +177,7 @@ func TestErrorsKeepTheirMeaning(t *testing.T) {
 }
 
 func TestBeforeServeAndWithoutHandlerNothingIsAvailable(t *testing.T) {
-	s := listen(t, quick(), "127.0.0.1:0", nil)
+	s := listen(t, leisurely(), "127.0.0.1:0", nil)
 	c, ctx := newTestClient(t, quick()), t.Context()
 	check := func() {
 		t.Helper()

@@ -57,6 +57,13 @@ func quick() Config {
 	return cfg
 }
 
+// leisurely is quick, but a server that stops waits until its clients, none of which calls any more, have noticed.
+func leisurely() Config {
+	cfg := quick()
+	cfg.Drain = time.Minute
+	return cfg
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // listen starts a server that does not serve yet.

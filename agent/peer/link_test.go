@@ -97,7 +97,7 @@ func TestAPeerThatComesBackIsReachedAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := listen(t, quick(), address, nil)
+	s := listen(t, leisurely(), address, nil)
 	stop := serve(t, s, answering())
 	if _, err := c.Status(t.Context(), address); err != nil && !errors.Is(err, metadata.ErrUnavailable) {
 		t.Fatal(err)
