@@ -363,7 +363,7 @@ func (s *stream) survives(agents []*lined, leading bool, how condition) {
 	s.settle(2 * time.Second)
 	worst := s.worst()
 	t.Logf("leading %v, how %v: aside after %v, longest without an ack %v", leading, how, aside, worst)
-	if worst > 12*time.Second { // the times add up to six; this machine may be busy
+	if worst > 20*time.Second { // the times add up to six; this machine may stall
 		t.Errorf("clients waited for %v", worst)
 	}
 	if stored := one.metric("leat_produce_records_total"); !steady(func() bool { return one.metric("leat_produce_records_total") == stored }) {

@@ -50,7 +50,7 @@ func TestOneProduceCostsTwoPutsAndTheTailIsFree(t *testing.T) {
 				}
 				after := r.cost()
 				if before.put += puts; !same(before, after) {
-					t.Errorf("produce %d went from %v to %v, with %v PUTs of its own", n, before, after, puts)
+					t.Errorf("produce %d went from %v to %v, with %v PUTs of its own; log:\n%s", n, before, after, puts, r.logs.String())
 				}
 				if got := c.fetch("words", after1(n)); len(got.RecordBatches) == 0 {
 					t.Fatal(got)

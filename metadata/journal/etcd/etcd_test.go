@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ import (
 // do not run in parallel.
 var (
 	server   *etcdproc.Cluster
+	process  = rand.Text()
 	prefixes atomic.Int64
 )
 
@@ -42,9 +44,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// config is that of a fresh journal in the shared etcd.
+// config is that of a fresh journal in the shared etcd. Its prefix is used by no other process either, so that one which takes another's etcd
+// for its own finds no journal there, rather than a strange one.
 func config() Config {
-	return Config{Endpoints: server.Addresses(), Prefix: fmt.Sprintf("/test/%d", prefixes.Add(1)), Compact: true}
+	return Config{Endpoints: server.Addresses(), Prefix: fmt.Sprintf("/test/%s/%d", process, prefixes.Add(1)), Compact: true}
 }
 
 // testContext bounds a test that has gone wrong; nothing waits for its end.
