@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/leat-stream/leat/metadata"
@@ -57,15 +58,18 @@ func Live(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return err
 }
 
-// settled is cfg with the addresses that the agent has: clients, and what watches it, find the next life where they found this one, also
-// at ports that were free ones.
+// settled is cfg with the addresses that the agent has: clients, and what watches it, find the next life where they found this one, and as
+// it was, also at ports that were free ones.
 func (a *Agent) settled(cfg Config) Config {
 	cfg.Wire.Listeners = slices.Clone(cfg.Wire.Listeners)
 	for i := range cfg.Wire.Listeners {
 		l := &cfg.Wire.Listeners[i]
 		l.Address = a.Addr(l.Name)
 	}
-	cfg.HTTP = a.HTTPAddr()
+	_, query, asked := strings.Cut(cfg.HTTP, "?")
+	if cfg.HTTP = a.HTTPAddr(); asked {
+		cfg.HTTP += "?" + query
+	}
 	return cfg
 }
 

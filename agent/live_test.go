@@ -52,7 +52,8 @@ func TestAnAgentTakenForDeadBeginsAnewWhereItWas(t *testing.T) {
 	ended := make(chan error, 2)
 	go func() { ended <- judge.Run(ctx) }() // both end with stop
 	cfg := onFolder(root)
-	cfg.HTTP = freeAddress(t)
+	addr := freeAddress(t)
+	cfg.HTTP = addr + "?proxy=v2"
 	go func() { ended <- Live(ctx, cfg, log) }()
 	defer func() {
 		stop()
@@ -67,7 +68,7 @@ func TestAnAgentTakenForDeadBeginsAnewWhereItWas(t *testing.T) {
 		var other state.Session
 		await(t, "the agent lives", func() bool {
 			other = sessionBeside(t, judge)
-			return !other.ID.IsZero() && page(cfg.HTTP, "/readyz") == "serving\n"
+			return !other.ID.IsZero() && page(addr, "/readyz") == "serving\n"
 		})
 		if address == "" {
 			address = other.Address
@@ -76,9 +77,12 @@ func TestAnAgentTakenForDeadBeginsAnewWhereItWas(t *testing.T) {
 			t.Errorf("life %d is at %s, the first was at %s", life, other.Address, address)
 		}
 		await(t, "it is counted, and sees both agents", func() bool {
-			metrics := page(cfg.HTTP, "/metrics")
+			metrics := page(addr, "/metrics")
 			return strings.Contains(metrics, fmt.Sprintf("leat_agent_lives %d\n", life)) && strings.Contains(metrics, "leat_agents_alive 2\n")
 		})
+		if r := request(t, addr, ownHeader+"GET /readyz HTTP/1.1\r\nHost: agent\r\n\r\n"); r.StatusCode != 200 {
+			t.Errorf("life %d: a health check with a PROXY header is answered %s", life, r.Status)
+		}
 		if _, err := judge.replica.Do(t.Context(), state.Command{Op: state.CloseSession{Session: other.ID}}); err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -44,8 +43,12 @@ func listenWeb(setting string, reg *prometheus.Registry, log *slog.Logger) (*web
 		w.starting.end()
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", strings.Replace(address, autoHTTP, usualHTTP, 1))
-	if err != nil && address == autoHTTP {
+	auto := address == autoHTTP
+	if auto {
+		address = usualHTTP
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil && auto {
 		listener, err = net.Listen("tcp", "127.0.0.1:0")
 	}
 	if err != nil {

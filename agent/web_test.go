@@ -22,27 +22,29 @@ const (
 	clientHeader = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x07\xc0\x00\x02\x01\x30\x39\x23\x84"
 )
 
+// request sends bytes to an address and answers the response to them.
+func request(t *testing.T, address, sent string) *http.Response {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(c, sent); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%q: %v", sent, err)
+	}
+	_ = r.Body.Close()
+	return r
+}
+
 // TestHealthChecksOfABalancerThatSendsHeadersAreAnswered, and requests without one; what is no good header is answered 400, and no more.
 func TestHealthChecksOfABalancerThatSendsHeadersAreAnswered(t *testing.T) {
 	const check = "GET /healthz HTTP/1.1\r\nHost: agent\r\n\r\n"
-	ask := func(w *web, sent string) *http.Response {
-		t.Helper()
-		c, err := net.Dial("tcp", w.addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(time.Minute))
-		if _, err := io.WriteString(c, sent); err != nil {
-			t.Fatal(err)
-		}
-		r, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Fatalf("%q: %v", sent, err)
-		}
-		_ = r.Body.Close()
-		return r
-	}
 	for _, c := range []struct {
 		setting string
 		taken   bool
@@ -52,11 +54,11 @@ func TestHealthChecksOfABalancerThatSendsHeadersAreAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(w.close)
-		if r := ask(w, check); r.StatusCode != http.StatusOK {
+		if r := request(t, w.addr(), check); r.StatusCode != http.StatusOK {
 			t.Errorf("%s: without a header: %s", c.setting, r.Status)
 		}
 		for _, header := range []string{ownHeader, clientHeader} {
-			if r := ask(w, header+check); (r.StatusCode == http.StatusOK) != c.taken || !c.taken && r.StatusCode != http.StatusBadRequest {
+			if r := request(t, w.addr(), header+check); (r.StatusCode == http.StatusOK) != c.taken || !c.taken && r.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s: %q: %s", c.setting, header, r.Status)
 			}
 		}
@@ -67,7 +69,7 @@ func TestHealthChecksOfABalancerThatSendsHeadersAreAnswered(t *testing.T) {
 			"PROXY TCP4 203.0.113.7 192.0.2.1 12345 9092\r\n",    // version 1
 			clientHeader[:14] + "\x00\x04" + clientHeader[16:20], // addresses cut short
 		} {
-			if r := ask(w, header); r.StatusCode != http.StatusBadRequest || !r.Close {
+			if r := request(t, w.addr(), header); r.StatusCode != http.StatusBadRequest || !r.Close {
 				t.Errorf("%s: %q: %s, and the connection stays: %v", c.setting, header, r.Status, !r.Close)
 			}
 		}

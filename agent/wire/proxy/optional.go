@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"net"
 )
 
@@ -25,6 +26,8 @@ func (l optional) Accept() (net.Conn, error) {
 }
 
 // headed is a connection that may begin with a header. All is its reader's, of whom there is one at a time.
+//
+// It can be closed for writing alone if the connection can: so a server of net/http ends one whose request it did not read whole.
 type headed struct {
 	net.Conn
 	r   *bufio.Reader
@@ -45,4 +48,12 @@ func (c *headed) Read(b []byte) (int, error) {
 		return 0, c.bad
 	}
 	return c.r.Read(b)
+}
+
+// CloseWrite implements what *net.TCPConn does.
+func (c *headed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
