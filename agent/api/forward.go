@@ -35,7 +35,8 @@ type Forwarder interface {
 	// ends. Errors: ErrNotServed if the other agent refused, metadata.ErrNotApplied if it was not reached: nothing was done then.
 	// metadata.ErrTooLarge. After any other nobody knows whether the request was served.
 	Forward(ctx context.Context, peer string, r wire.Request, body []byte) (answer []byte, err error)
-	// Reach answers nil if the agent at a peer address gives any sign of life before ctx ends. It does so at once, whatever it does otherwise.
+	// Reach answers nil if the agent at a peer address gives any sign of life before ctx ends. One that lives answers at once, however long
+	// its other calls take.
 	Reach(ctx context.Context, peer string) error
 }
 

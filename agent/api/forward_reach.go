@@ -10,7 +10,7 @@ import (
 
 const (
 	// reachEvery is the pause between two questions whether an agent can be reached, reachTimeout how long each may take, and reachTries how
-	// many in a row must fail: an agent that a network parts from this one is given up 3 to 10 s later. Questions are counted, not the time,
+	// many in a row must fail: an agent that a network parts from this one is given up 2 to 9 s later. Questions are counted, not the time,
 	// so that a process that stood still gives nobody up for it.
 	reachEvery   = time.Second
 	reachTimeout = 2 * time.Second
@@ -88,7 +88,7 @@ func (r *reach) ask(f Forwarder, peer string) {
 			failed = 0
 		}
 		if failed == reachTries {
-			r.end(fmt.Errorf("%w: %w", errOutOfReach, err))
+			r.end(fmt.Errorf("%w: %v", errOutOfReach, err)) // not %w: that a question was not sent says nothing about the requests
 			return
 		}
 		pause.Reset(reachEvery)

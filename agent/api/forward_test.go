@@ -422,7 +422,7 @@ func TestJoinsDoNotWaitForAnAgentThatIsOutOfReach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tw := newTwins(t)
 		group := tw.group(tw.far, "g")
-		parted := errors.New("parted")
+		parted := fmt.Errorf("parted: the question: %w", metadata.ErrNotApplied)
 		tw.set(func(ctx context.Context, _ wire.Request) ([]byte, error, bool) {
 			<-ctx.Done()
 			return nil, context.Cause(ctx), true
@@ -444,6 +444,7 @@ func TestJoinsDoNotWaitForAnAgentThatIsOutOfReach(t *testing.T) {
 			var mu sync.Mutex
 			asked, askers := 0, 0
 			tw.mu.Lock()
+			tw.passed = nil
 			tw.reach = func(ctx context.Context, peer string) error {
 				mu.Lock()
 				if asked, askers = asked+1, askers+1; peer != "peer2" || askers > 1 {
@@ -460,10 +461,12 @@ func TestJoinsDoNotWaitForAnAgentThatIsOutOfReach(t *testing.T) {
 			}
 			tw.mu.Unlock()
 			var waiting sync.WaitGroup
+			calls := 0
 			for _, req := range groupCalls(group) {
 				if key := kmsg.Key(req.Key()); key != kmsg.JoinGroup && key != kmsg.SyncGroup {
 					continue
 				}
+				calls++
 				waiting.Go(func() {
 					from := time.Now()
 					if got := errorsOf(tw.near.ask(req)); got != "COORDINATOR_NOT_AVAILABLE" {
@@ -475,6 +478,9 @@ func TestJoinsDoNotWaitForAnAgentThatIsOutOfReach(t *testing.T) {
 				})
 			}
 			waiting.Wait()
+			if n := len(tw.passed); n != calls {
+				t.Errorf("%s: %d requests were passed on %d times: nobody knows whether they were served", c.name, calls, n)
+			}
 			if n := len(tw.near.reaches.all); n != 0 {
 				t.Errorf("%s: %d agents are still asked", c.name, n)
 			}
