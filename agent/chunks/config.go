@@ -24,7 +24,7 @@ type Config struct {
 	// are refused with ErrBusy.
 	ServeTail, ServeBackfill int
 	// ServeBytes bounds the bytes of answers to peers, from before they are read until they are sent; a quarter of it is for reads of old
-	// data. At least four regions. Who finds no room waits, as one that is served.
+	// data. At least four regions.
 	ServeBytes int64
 }
 

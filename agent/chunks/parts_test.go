@@ -234,6 +234,7 @@ func TestAnswersThatPeersDoNotTakeAreBoundedInBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cfg := Default()
 		cfg.RegionBytes, cfg.ServeBytes = 100, 800
+		cfg.ServeTail, cfg.ServeBackfill = 2, 1 // which those who only take nothing must not keep
 		u := &unread{taken: make(chan struct{})}
 		s, err := NewServer(cfg, keys, u, nil)
 		if err != nil {

@@ -27,9 +27,11 @@ const waitersPerSlot = 4
 // Server answers what the caches of peers miss. It is safe for concurrent use; its bounds are its own, so that peers take
 // nothing from this agent's readers but the disk's and the network's time. All fields are set by NewServer.
 //
-// An answer counts against both bounds of its class, reads and bytes, until it is sent: what it is made of may have left the cache
-// long before a peer that reads slowly has taken it. It counts with its length, since caches miss whole chunks; of one that is not,
-// the rest of the chunks at its ends, and of each stream that was sent what gRPC still has of it (less than 1 MiB), come on top.
+// A read counts against the slots of its class until it is done, and with its length against the class's room until it is sent: what an
+// answer is made of may have left the cache long before a peer that reads slowly has taken it. It counts with its length, since caches miss
+// whole chunks; of one that is not, the rest of the chunks at its ends, and of each stream that was sent what gRPC still has of it (less
+// than 1 MiB), come on top. A peer that takes nothing keeps no room for longer than its calls last, 10 s at most by the
+// peers' own bound; others that find none meanwhile ask the bucket, as they do when this agent is slow.
 type Server struct {
 	cfg     Config
 	keys    objectstore.Keys
@@ -38,12 +40,12 @@ type Server struct {
 	metrics *served
 }
 
-// gate bounds reads of one class: cap(slots) are served, those of them that find no room for their bytes wait in their order,
-// waitersPerSlot times as many wait for a slot, the next is refused.
+// gate bounds reads of one class: as many are read as there are slots, of as many bytes as there is room. Those that find none of either
+// wait in their order, waitersPerSlot for each slot; the next is refused.
 type gate struct {
 	slots   chan struct{}
 	room    *semaphore.Weighted // bytes; never less in all than Config.RegionBytes, so that every read fits
-	waiting atomic.Int64        // for a slot
+	waiting atomic.Int64
 }
 
 func newGate(slots int, bytes int64) gate {
@@ -66,8 +68,8 @@ func NewServer(cfg Config, keys objectstore.Keys, c Cache, registerer prometheus
 	return s, nil
 }
 
-// Serve sends the n bytes of a data object of size bytes from off on to a peer, as slices in order that must not be changed, nor
-// kept once send has returned. Errors: ErrRefused for what no peer should ask for, ErrBusy, ctx's, those of cache.Cache.Read, and
+// Serve sends the n bytes of a data object of size bytes from off on to a peer, as slices in order that must not be changed; what
+// send keeps of them once it has returned is not counted. Errors: ErrRefused for what no peer should ask for, ErrBusy, ctx's, those of cache.Cache.Read, and
 // send's. None of the arguments is trusted.
 func (s *Server) Serve(ctx context.Context, key string, size, off, n int64, class cache.Class, send func([][]byte) error) error {
 	if _, err := s.keys.ParseData(key); err != nil {
@@ -81,8 +83,9 @@ func (s *Server) Serve(ctx context.Context, key string, size, off, n int64, clas
 		s.metrics.refused[class].Inc()
 		return fmt.Errorf("serve a peer %s: %w", key, err)
 	}
-	defer g.leave(n)
+	defer g.room.Release(n)
 	parts, err := s.cache.ReadOrigin(ctx, key, size, off, n, class)
+	<-g.slots
 	if err != nil {
 		return fmt.Errorf("serve a peer: %w", err)
 	}
@@ -91,36 +94,28 @@ func (s *Server) Serve(ctx context.Context, key string, size, off, n int64, clas
 	return send(parts)
 }
 
+// enter takes a slot, and room for n bytes.
 func (g *gate) enter(ctx context.Context, n int64) error {
-	if err := g.takeSlot(ctx); err != nil {
-		return err
-	}
-	if err := g.room.Acquire(ctx, n); err != nil {
-		<-g.slots
-		return err
-	}
-	return nil
-}
-
-func (g *gate) takeSlot(ctx context.Context) error {
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	default:
+	if g.room.TryAcquire(n) {
+		select {
+		case g.slots <- struct{}{}:
+			return nil
+		default:
+			g.room.Release(n)
+		}
 	}
 	defer g.waiting.Add(-1)
 	if g.waiting.Add(1) > int64(waitersPerSlot*cap(g.slots)) {
 		return ErrBusy
 	}
+	if err := g.room.Acquire(ctx, n); err != nil {
+		return err
+	}
 	select {
 	case g.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
+		g.room.Release(n)
 		return ctx.Err()
 	}
-}
-
-func (g *gate) leave(n int64) {
-	g.room.Release(n)
-	<-g.slots
 }
