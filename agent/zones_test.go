@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -222,7 +223,11 @@ func readsOf(places []*place) (all []int) {
 // hedgesOf is how many reads of each zone asked the bucket, too, because another agent was slow.
 func hedgesOf(places []*place) (all []int) {
 	for _, p := range places {
-		all = append(all, int(p.metric("leat_chunks_fallbacks_total")))
+		n := 0
+		for _, reason := range []string{"slow", "busy", "wanted"} { // the others are faults
+			n += int(p.metric("leat_chunks_fallbacks_total", fmt.Sprintf("reason=%q", reason)))
+		}
+		all = append(all, n)
 	}
 	return all
 }

@@ -1,6 +1,6 @@
 // Package classic is one consumer group of Kafka's classic protocol as a state machine: phases, members, deadlines, and what each call of
-// a member makes of them. It is pure, told the time it is, and must never ask a clock, do I/O, take a lock or answer anybody before what
-// the answer rests on is in the journal (Group.Wanted); who holds which group, and what clients are told of that, is package group's.
+// a member makes of them. But for the ids that it makes up for members it is pure, told the time it is, and must never ask a clock, do I/O,
+// take a lock or answer anybody before what the answer rests on is in the journal (Group.Wanted); who holds which group, and what clients are told of that, is package group's.
 package classic
 
 import (
