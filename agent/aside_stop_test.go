@@ -27,13 +27,13 @@ func oneAsideStopsInTime(t *testing.T, server *minioproc.Server) {
 		t.Error("it took too long")
 	}
 	eventually(t, "nobody counts on it", func() bool { return other.metric("leat_agents_alive") == 1 })
-	s.settle(time.Second)
+	s.settle(10)
 	other.line.set(cut)
 	eventually(t, "it notices", func() bool { return other.metric("leat_objectstore_stuck") == 1 })
 	if !steady(func() bool { return !other.aside() && other.get("/readyz") == "serving\n" }) {
 		t.Error("there is nobody to leave the work to")
 	}
 	other.line.set(whole)
-	s.settle(time.Second)
+	s.settle(10)
 	s.check("events", other)
 }

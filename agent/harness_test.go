@@ -24,8 +24,8 @@ import (
 	"github.com/leat-stream/leat/objectstore/storetest/miniotest"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
+// patience bounds every wait for something that must happen, on a machine that is as slow as may be.
+const patience = 2 * time.Minute
 
 // running is an agent that runs in this process until the test ends, or stop is called.
 type running struct {
