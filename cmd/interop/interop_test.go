@@ -58,7 +58,7 @@ func (s session) java(t *testing.T, stdin string, tool javatools.Tool, args ...s
 
 func (s session) tryJava(t *testing.T, stdin string, tool javatools.Tool, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	args = append([]string{"--bootstrap-server", s.addr}, args...)
 	out, err := kit(t).Run(ctx, strings.NewReader(stdin), tool, args...)
@@ -68,7 +68,7 @@ func (s session) tryJava(t *testing.T, stdin string, tool javatools.Tool, args .
 // command runs another program and returns its standard output.
 func (s session) command(t *testing.T, stdin, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/leat-stream/leat/localstack/proc"
 )
@@ -22,9 +21,6 @@ type Broker struct {
 
 	process *proc.Process
 }
-
-// startTimeout bounds how long formatting its folder and starting a broker may take; it takes about 5 s on an idle machine.
-const startTimeout = 90 * time.Second
 
 // StartBroker starts a broker in a folder of its own on a free loopback port, with Kafka's defaults except the
 // replication factors of internal topics (1: there is one broker) and what props overrides. The broker outlives neither
@@ -51,7 +47,7 @@ func (b *Broker) start(k *Kit, props map[string]string) (err error) {
 	if err := writeProperties(file, brokerProperties(b.Dir, b.Addr, controller, props)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), proc.Patience) // for both programs; they take about 5 s on an idle machine
 	defer cancel()
 	if _, err := k.Run(ctx, nil, storage, "format", "-t", "bGVhdC1pbnRlcm9wLTAwMQ", "-c", file); err != nil {
 		return err
@@ -59,7 +55,7 @@ func (b *Broker) start(k *Kit, props map[string]string) (err error) {
 	if b.process, err = proc.Start("Apache Kafka at "+b.Addr, k.Command(context.Background(), 768, broker, file)); err != nil {
 		return err
 	}
-	return b.process.Await(ctx, startTimeout, func(ctx context.Context) error {
+	return b.process.Await(ctx, proc.Patience, func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.Addr)
 		if err != nil {
 			return err
