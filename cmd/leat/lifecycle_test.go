@@ -233,7 +233,7 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 		page := agent.get("/metrics")
 		return metric(page, "leat_produce_buffered_bytes") > 0 && metric(page, "leat_fetch_waiting") > 0
 	})
-	// It would tell of connections that are cut off, or of records that are not stored in time.
+	// The log of the agent, read below, would tell of connections that are cut off, or of records that are not stored in time.
 	if took := agent.drain(); took > 25*time.Second { // below what records would gather for
 		t.Errorf("draining took %v", took)
 	}
