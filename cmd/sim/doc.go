@@ -21,5 +21,8 @@
 //
 // `make sim SEED=1 COUNT=1000` runs many. mutants_test.go breaks the product on purpose, and shows that the checks find it.
 //
+// What it leaves out: whether a coordinator can still be reached while a JoinGroup or SyncGroup that was passed on waits (api.Forwarder's
+// Reach, which always says yes here), so no seed has such a request give its coordinator up. The tests of agent/api and agent/peer do.
+//
 // It must never be imported, never open a socket, and never let two steps happen at once.
 package sim
