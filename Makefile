@@ -92,10 +92,10 @@ observe: build $(TOOLS)/minio ## Check alert rules and dashboard: promtool, and 
 	promtool check config localstack/observe/prometheus.yml
 	promtool test rules localstack/observe/rules_test.yml
 	localstack/observe/schema/check
-	$(GO) test -tags observe -count=1 -timeout 5m -v ./localstack/observe
+	$(GO) test -tags observe -count=1 -timeout 15m -v ./localstack/observe
 
 .PHONY: terraform
-terraform: ## Check terraform/: format, schema, tests, Checkov, and its calls against moto; fetches what it needs the first time (about 3 minutes)
+terraform: ## Check terraform/: format, schema, tests, Checkov, and its calls against moto; fetches and builds what it needs the first time (about 5 minutes)
 	terraform/check
 
 .PHONY: image
@@ -130,7 +130,7 @@ golden: ## Write the golden files anew; look at the difference before you commit
 	@grep -rl --include='*_test.go' '\*rewrite\b' $(CODE) | sort | while read -r file; do \
 		tests=$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | paste -sd '|'); \
 		$(GO) test -count=1 "./$$(dirname "$$file")" -run "^($$tests)$$" -rewrite </dev/null; done
-	@git diff --stat -- '*/testdata/*' agent/METRICS.md
+	@git diff --stat -- '*/testdata/*' agent/METRICS.md metadata/journal/FORMAT.md
 
 .PHONY: proto
 proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go-grpc ## Generate Go code from .proto files, with tools built the first time (about 1 minute)
