@@ -76,6 +76,7 @@ func newCloud(t *testing.T) *cloud {
 		"HTTP_PROXY="+outside.URL, "HTTPS_PROXY="+outside.URL, "http_proxy="+outside.URL, "https_proxy="+outside.URL,
 		"NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second // what it leaves behind, which stop sees, may hold its output
 	if c.process, err = proc.Start("LocalStack", cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +117,18 @@ const stopPatience = 10 * time.Second
 func (c *cloud) stop(t *testing.T) {
 	err := c.process.Stop(stopPatience)
 	group := -c.process.PID()
-	if syscall.Kill(group, 0) == nil {
-		_ = syscall.Kill(group, syscall.SIGKILL)
-		if !errors.Is(err, proc.ErrKilled) {
-			t.Error("LocalStack left processes")
+	if !errors.Is(err, proc.ErrKilled) {
+		err := proc.Await(context.Background(), stopPatience, func(context.Context) error {
+			if syscall.Kill(group, 0) == nil {
+				return errors.New("LocalStack left processes")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	}
+	_ = syscall.Kill(group, syscall.SIGKILL)
 	if t.Failed() {
 		t.Logf("LocalStack said at last:\n%s", c.process)
 	}

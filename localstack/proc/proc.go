@@ -28,14 +28,15 @@ type Process struct {
 
 // Start runs cmd until Stop or Kill. The kernel kills it if this program dies before, as DieWithParent says. What it prints goes
 // where cmd says, or else is kept for errors and String. The name stands in errors. With Setpgid in cmd's attributes, Ctrl-C
-// does not reach the process before whoever started it is ready to stop it in order.
+// does not reach the process before whoever started it is ready to stop it in order. A process has ended, as Done, Stop and the
+// others see it, when nobody holds its output any more either, or cmd.WaitDelay (30 s unless it is set) later.
 func Start(name string, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{name: name, cmd: cmd, print: &tail{}, done: make(chan struct{})}
 	if cmd.Stdout == nil && cmd.Stderr == nil {
 		cmd.Stdout, cmd.Stderr = p.print, p.print
 	}
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = 30 * time.Second // else a child of the process that keeps its output open delays done for ever
+		cmd.WaitDelay = 30 * time.Second // else a child of the process that holds its output delays done for ever
 	}
 	DieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
@@ -81,7 +82,8 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// ErrKilled is wrapped by Stop when a process did not heed SIGTERM in time.
+// ErrKilled is wrapped by Stop when a process did not heed SIGTERM in time. One that did, and left a child that holds its output, has
+// exec.ErrWaitDelay instead if it exited with 0.
 var ErrKilled = errors.New("it had to be killed")
 
 // Stop sends SIGTERM, waits for the end of the process, and kills it if it takes longer than it may. A process that had to be
@@ -92,7 +94,9 @@ func (p *Process) Stop(patience time.Duration) error {
 	case <-p.done:
 	case <-time.After(patience):
 		p.Kill()
-		return fmt.Errorf("%s did not end within %s: %w", p.name, patience, ErrKilled)
+		if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+			return fmt.Errorf("%s did not end within %s: %w", p.name, patience, ErrKilled)
+		}
 	}
 	if p.err != nil {
 		return fmt.Errorf("%s: %w", p.name, p.err)

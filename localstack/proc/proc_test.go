@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,7 +24,21 @@ var roles = map[string]func(){
 	"stays": func() { signal.Ignore(syscall.SIGTERM); fmt.Println("up"); <-time.After(2 * Patience) },
 	"talks": func() { fmt.Println(strings.Repeat("words\n", 100<<10), "the end"); fmt.Println("up"); <-told() },
 	"dies":  func() { startHolder(); <-time.After(2 * Patience) },
-	"holds": func() { _, _ = os.NewFile(3, "pipe").WriteString("up\n"); <-time.After(2 * Patience) },
+	"holds": func() {
+		pipe := os.NewFile(3, "pipe")
+		_, _ = pipe.WriteString("up\n")
+		<-time.After(2 * Patience)
+		runtime.KeepAlive(pipe) // else it may be closed, and its end pass for that of the process
+	},
+	"leaves": func() {
+		await, child := told(), self("outlives")
+		child.Stdin, child.Stdout = os.Stdin, os.Stdout
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+		<-await
+	},
+	"outlives": func() { fmt.Println("up"); _, _ = io.Copy(io.Discard, os.Stdin) },
 }
 
 func told() <-chan os.Signal {
@@ -121,6 +137,36 @@ func TestStopAsksFirstAndKillsThen(t *testing.T) {
 		t.Error("it still runs")
 	}
 	p.Kill()
+}
+
+func TestAProcessWhoseOutputAChildHoldsWasNotKilled(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close() // ends the child
+	cmd := self("leaves")
+	cmd.Stdin, cmd.WaitDelay = r, time.Second
+	p, err := Start("leaves", cmd)
+	_ = r.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	up(t, p)
+	p.Signal(syscall.SIGTERM)
+	err = Await(t.Context(), Patience, func(context.Context) error {
+		if !errors.Is(p.cmd.Process.Signal(syscall.SIGTERM), os.ErrProcessDone) {
+			return errors.New("it has not exited")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(time.Millisecond); errors.Is(err, ErrKilled) || !errors.Is(err, exec.ErrWaitDelay) || p.ExitCode() != 0 {
+		t.Errorf("%v, exit code %d", err, p.ExitCode())
+	}
 }
 
 func TestTheLastOutputIsKept(t *testing.T) {
