@@ -41,9 +41,11 @@ type Options struct {
 	OwnGroup bool
 }
 
-// Start runs MinIO over folder dir until Stop, waits until it is ready (for proc.Patience, or as long as ctx), and makes the bucket.
-// The end of ctx after that does not stop it.
+// Start runs MinIO over folder dir until Stop, waits until it is ready (for proc.Patience in all, or as long as ctx), and makes the
+// bucket. The end of ctx after that does not stop it.
 func Start(ctx context.Context, dir string, o Options) (*Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, proc.Patience) // over all attempts: one that has not ended by then is the last
+	defer cancel()
 	if o.Bucket == "" {
 		o.Bucket = "leat"
 	}

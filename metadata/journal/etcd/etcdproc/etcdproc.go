@@ -31,9 +31,11 @@ type Cluster struct {
 	scheme  string // of client URLs
 }
 
-// Start runs etcd over folder dir until Stop, and waits until every member is ready (for proc.Patience, or as long as ctx). The
-// end of ctx after that does not stop it.
+// Start runs etcd over folder dir until Stop, and waits until every member is ready (for proc.Patience in all, or as long as ctx).
+// The end of ctx after that does not stop it.
 func Start(ctx context.Context, dir string, o Options) (*Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, proc.Patience) // over all attempts and members: an attempt that has not ended by then is the last
+	defer cancel()
 	o.Members = max(o.Members, 1)
 	for attempt := 1; ; attempt++ { // another process may take a free port first
 		c, err := start(ctx, filepath.Join(dir, fmt.Sprintf("etcd-%d", attempt)), o)
