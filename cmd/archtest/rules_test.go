@@ -49,7 +49,6 @@ var exceptions = []exception{
 	{"sleep", "agent/group/harness_test.go:harness.beatFor", "called in synctest bubbles only, where it is virtual time"},
 	{"sleep", "metadata/replica/cluster_test.go:leader", "called in synctest bubbles only, where it is virtual time"},
 	{"sleep", "metadata/replica/cluster_test.go:waitClosed", "called in synctest bubbles only, where it is virtual time"},
-	{"sleep", "agent/wire/server_test.go:eventually", "polls for a condition of real sockets, which no bubble can hold"},
 }
 
 func TestModuleKeepsItsRules(t *testing.T) {
